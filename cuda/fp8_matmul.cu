@@ -92,17 +92,14 @@ static __global__ void __launch_bounds__(BLOCK) fp8_parts(struct quantise q, flo
     if (threadIdx.x == 0) part[blockIdx.x] = top;
 }
 
-/* used := the largest of the history of operand k, [steps,3], or of the parts of now, which seen gets; parts NULL: what
-   seen has is that. */
+/* used := the largest of the history of operand k, [steps,3], or where there is none that of n values of now. */
 static __global__ void __launch_bounds__(BLOCK)
-fp8_top(const float *part, const float *history, int steps, int k, float *seen, float *used)
+fp8_top(const float *now, int n, const float *history, int steps, int k, float *used)
 {
-    float now = block_max(part ? part[threadIdx.x] : *seen), before = 0;
+    float before = 0, top = block_max((int)threadIdx.x < n ? now[threadIdx.x] : 0);
     for (int i = threadIdx.x; i < steps; i += BLOCK) before = fmaxf(before, history[3 * i + k]);
     before = block_max(before);
-    if (threadIdx.x != 0) return;
-    if (part && seen) *seen = now;
-    *used = before > 0 ? before : now;
+    if (threadIdx.x == 0) *used = before > 0 ? before : top;
 }
 
 /* ---- calls ---- */
@@ -111,42 +108,73 @@ static const struct fp8_attr *attr_of(const struct args *a) { return (const stru
 static bool stacked(const struct args *a) { return a->in[OFFSETS].data != NULL; }
 enum { USED_BYTES = 256 };                                  /* before the scratch of products: what a scale goes by */
 
-static struct quantise whole(const struct args *a, struct quantise q, int k)
-{
-    const struct tensor *history = &a->in[HISTORY];
-    bool known = a->dout && k != DY;
-    float *part = reals(&a->work[PARTS]), *seen = k == DY ? NULL : reals(&a->out[1]) + k, *used = (float *)a->scratch;
-    if (!known) LAUNCH(a, fp8_parts, BLOCK, BLOCK, 0, q, part);
-    LAUNCH(a, fp8_top, 1, BLOCK, 0, known ? NULL : part, reals(history),
-           history->data ? (int)history->shape.dim[0] : 0, k, seen, used);
-    q.shared = OF_ALL;
-    q.amax = used;
-    return q;
-}
-
-/* Operand k into its work. */
-static void quantise(const struct args *a, int k, enum shared tiles, bool again)
+/* Operand k as it is read: x and dy in the segments of experts' rows, w in those of their matrices. */
+static struct quantise operand(const struct args *a, int k)
 {
     const struct fp8_attr *at = attr_of(a);
     const struct tensor *of = k == DY ? &a->dout[0] : &a->in[k];
     struct shape w = a->in[W].shape;
-    int rows = (int)(shape_count(of->shape) / shape_last(of->shape)), experts = stacked(a) ? (int)w.dim[0] : 1;
-    struct quantise q = {
-        view_of(again ? a->work[k] : *of), view_of(a->work[k]), stacked(a) && k != W ? ints(&a->in[OFFSETS]) : NULL,
-        NULL, (int)shape_last(of->shape), k == W ? rows / experts : rows, experts, tiles,
-        (enum fp8_format)(k == DY ? at->gradient : at->forward), at->power != 0 };
-    int most = ((rows + TILE - 1) / TILE + experts) * ((q.cols + TILE - 1) / TILE);
-    if (at->scaling != FP8_TILE) q = whole(a, q, k);
+    int experts = stacked(a) ? (int)w.dim[0] : 1;
+    struct quantise q = {};
+    q.from = view_of(*of);
+    q.to = view_of(a->work[k]);
+    q.cols = (int)shape_last(of->shape);
+    q.high = (int)(k == W ? w.dim[w.rank - 2] : of->shape.dim[0]);
+    q.segments = experts;
+    q.offsets = stacked(a) && k != W ? ints(&a->in[OFFSETS]) : NULL;
+    q.format = (enum fp8_format)(k == DY ? at->gradient : at->forward);
+    q.power = at->power != 0;
+    return q;
+}
+
+/* to := its largest size, or by the history what that was. */
+static void find_top(const struct args *a, int k, bool by_history, float *to)
+{
+    const struct tensor *history = &a->in[HISTORY];
+    bool parts = k == DY || !by_history;
+    float *now = parts ? reals(&a->work[PARTS]) : reals(&a->out[1]) + k;
+    if (parts) LAUNCH(a, fp8_parts, BLOCK, BLOCK, 0, operand(a, k), now);
+    LAUNCH(a, fp8_top, 1, BLOCK, 0, now, parts ? (int)BLOCK : 1, reals(history),
+           by_history && history->data ? (int)history->shape.dim[0] : 0, k, to);
+}
+
+static void run(const struct args *a, const struct quantise &q)
+{
+    int64_t rows = q.offsets ? q.high : (int64_t)q.high * q.segments,
+            most = ((rows + TILE - 1) / TILE + q.segments) * ((q.cols + TILE - 1) / TILE);
     if (q.shared == OF_ROW) LAUNCH(a, fp8_regions<true>, grid_for(a, most, 1), BLOCK, 0, q);
     else LAUNCH(a, fp8_regions<false>, grid_for(a, most, 1), BLOCK, 0, q);
 }
 
-/* The product as matmul or grouped_matmul has it, of quantised operands; of gradients one, of x or w, or both. */
+/* Into the operand's work; tiles: who shares a scale where not all do. */
+static void quantise(const struct args *a, int k, enum shared tiles)
+{
+    struct quantise q = operand(a, k);
+    q.shared = tiles;
+    if (attr_of(a)->scaling != FP8_TILE) {
+        q.shared = OF_ALL;
+        q.amax = (const float *)a->scratch;
+        find_top(a, k, true, (float *)a->scratch);
+    }
+    run(a, q);
+}
+
+/* The same once more, of what is in the work already, by tiles. */
+static void quantise_again(const struct args *a, int k, enum shared tiles)
+{
+    struct quantise q = operand(a, k);
+    q.from = q.to;
+    q.shared = tiles;
+    run(a, q);
+}
+
+/* A product as matmul or grouped_matmul has it, of quantised operands. */
+enum which { OF_Y, OF_DX, OF_DW };
 struct call { struct tensor in[OFFSETS + 1], out, dout, din[OFFSETS + 1]; struct args with; };
 
 static const struct twin *twin_of(const struct args *a) { return stacked(a) ? &cuda_grouped_matmul : &cuda_matmul; }
 
-static void call_of(const struct args *a, bool dx, bool dw, struct call *c)
+static void call_of(const struct args *a, enum which which, struct call *c)
 {
     *c = {};
     c->with = *a;
@@ -154,28 +182,31 @@ static void call_of(const struct args *a, bool dx, bool dw, struct call *c)
     c->in[W] = a->work[W];
     c->in[OFFSETS] = a->in[OFFSETS];
     c->out = a->out[0];
-    if (a->dout) c->out.format = a->work[DY].format;
-    c->dout = a->work[DY];
-    c->din[X].shape = a->in[X].shape;
-    c->din[W].shape = a->in[W].shape;
-    if (dx) c->din[X] = a->din[X];
-    if (dw) c->din[W] = a->din[W];
     c->with.n_in = stacked(a) ? OFFSETS + 1 : OFFSETS;
     c->with.in = c->in;
     c->with.out = &c->out;
-    if (a->dout) c->with.dout = &c->dout;
-    if (a->din) c->with.din = c->din;
+    c->with.dout = c->with.din = NULL;
     c->with.scratch = (char *)a->scratch + USED_BYTES;
+    if (which == OF_Y) return;
+    c->out.format = a->work[DY].format;
+    c->dout = a->work[DY];
+    c->din[X].shape = a->in[X].shape;
+    c->din[W].shape = a->in[W].shape;
+    if (which == OF_DX) c->din[X] = a->din[X];
+    else c->din[W] = a->din[W];
+    c->with.dout = &c->dout;
+    c->with.din = c->din;
 }
 
 static void forward(const struct args *a)
 {
     struct call c;
-    call_of(a, false, false, &c);
+    call_of(a, OF_Y, &c);
     INVARIANT(!stacked(a) || !grouped_by_library() || c.in[X].format == c.out.format,
               "SLUICE_CUDA_GROUPED=library multiplies FP8 of bf16 activations by scales that are powers of two alone");
-    quantise(a, X, OF_ROW, false);
-    quantise(a, W, OF_BLOCK, false);
+    for (int k = X; k <= W && attr_of(a)->scaling != FP8_TILE; k++) find_top(a, k, false, reals(&a->out[1]) + k);
+    quantise(a, X, OF_ROW);
+    quantise(a, W, OF_BLOCK);
     twin_of(a)->kernels.forward(&c.with);
 }
 
@@ -183,24 +214,29 @@ static void backward(const struct args *a)
 {
     struct call c;
     if (a->din[X].data) {
-        quantise(a, W, OF_BLOCK, false);
-        quantise(a, DY, OF_ROW, false);
-        call_of(a, true, false, &c);
+        quantise(a, W, OF_BLOCK);
+        quantise(a, DY, OF_ROW);
+        call_of(a, OF_DX, &c);
         twin_of(a)->kernels.backward(&c.with);
     }
     if (!a->din[W].data) return;
-    quantise(a, X, OF_ROW, false);
-    if (attr_of(a)->scaling == FP8_TILE) quantise(a, X, OF_COLUMN, true);
-    quantise(a, DY, OF_COLUMN, false);
-    call_of(a, false, true, &c);
+    quantise(a, X, OF_ROW);
+    if (attr_of(a)->scaling == FP8_TILE) quantise_again(a, X, OF_COLUMN);
+    quantise(a, DY, OF_COLUMN);
+    call_of(a, OF_DW, &c);
     twin_of(a)->kernels.backward(&c.with);
 }
 
 static size_t scratch(const struct args *a)
 {
-    struct call c;
-    call_of(a, a->din != NULL, a->din != NULL, &c);
-    return USED_BYTES + twin_of(a)->scratch(&c.with);
+    size_t most = 0;
+    for (int which = OF_Y; which <= (a->din ? OF_DW : OF_Y); which++) {
+        struct call c;
+        call_of(a, (enum which)which, &c);
+        size_t bytes = twin_of(a)->scratch(&c.with);
+        if (bytes > most) most = bytes;
+    }
+    return USED_BYTES + most;
 }
 
 TWIN(fp8_matmul, forward, backward, NULL, scratch);

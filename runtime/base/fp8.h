@@ -25,6 +25,17 @@ PLAIN float fp8_round(enum fp8_format f, float x)
     return f == FP8_NONE || x != x ? x : float_of_bits(bits_of_float(near) | sign);
 }
 
+/* amax / largest, rounded once; a GPU, whose division would be a call, mends a product by what is left. */
+PLAIN float fp8_share(enum fp8_format f, float amax)
+{
+#ifdef __CUDA_ARCH__
+    float inverse = f == FP8_E5M2 ? 1 / 57344.0f : 1 / 448.0f, near = amax * inverse;
+    return amax <= FLT_MAX ? __fmaf_rn(__fmaf_rn(-near, fp8_largest(f), amax), inverse, near) : amax;
+#else
+    return amax / fp8_largest(f);
+#endif
+}
+
 /* What values are multiplied by on their way into the format, and back. */
 struct fp8_scale { float into, back; };
 
@@ -35,7 +46,7 @@ PLAIN struct fp8_scale fp8_scale_of(enum fp8_format f, float amax, bool power)
     struct fp8_scale s = { 0, 0 };
     if (f == FP8_NONE) s.into = s.back = 1;
     if (f == FP8_NONE || !(amax >= 0x1p-100f)) return s;
-    s.back = amax * (f == FP8_E5M2 ? 1 / 57344.0f : 1 / 448.0f);
+    s.back = fp8_share(f, amax);
     if (power && amax <= FLT_MAX)    /* both formats end at 1.75 times a power of two */
         s.back = float_of_bits(((bits_of_float(amax) + 0x1FFFFFu) & 0x7F800000u) - ((f == FP8_E5M2 ? 15u : 8u) << 23));
 #ifdef __CUDA_ARCH__

@@ -2,11 +2,9 @@
    that counted. */
 #define VERBS "graph/ops/update.h"
 #include "op.h"
-#include "cpu/vec_math.h"
+#include "cpu/values.h"
 
 /* ---- gradient_amax: x; and of the gradients that pass it in a step, the largest size ---- */
-
-enum { GRAIN = 4096 };
 
 VERB struct node *gradient_amax(struct graph *g, struct node *x) { return graph_emit(g, &op_gradient_amax, NULL, x); }
 
@@ -16,7 +14,7 @@ static int gradient_infer(struct node *n, struct err *e)
     n->carry = CARRY_MAX;
     node_value(n, n->in[0]->dtype, n->in[0]->shape);
     node_output(n, DTYPE_REAL, SHAPE(1));
-    node_work(n, DTYPE_REAL, SHAPE(blocks_of(shape_count(n->in[0]->shape), GRAIN)));
+    node_work(n, DTYPE_REAL, SHAPE(blocks_of(shape_count(n->in[0]->shape), BLOCK)));
     return 0;
 }
 
@@ -29,28 +27,26 @@ static void copy(const struct args *a, int64_t from, int64_t to)
 
 static void pass(const struct args *a, int64_t from, int64_t to)
 {
-    real wide[GRAIN], buffer[GRAIN], top = 0, beta = a->beta[0];
+    real wide[BLOCK], top = 0;
     const real *restrict dy = row_read(&a->dout[0], from, to - from, wide);
-    real *restrict dx = row_open(&a->din[0], from, to - from, beta, buffer);
     for (int64_t i = 0; i < to - from; i++) {
         real size = dy[i] < 0 ? -dy[i] : dy[i];
         top = size > top || size != size ? size : top;
-        dx[i] = keep(beta, dx[i]) + dy[i];
     }
-    row_done(&a->din[0], from, to - from, dx);
-    reals(&a->work[0])[from / GRAIN] = top;
+    reals(&a->work[0])[from / BLOCK] = top;
+    ADD_GRADIENT(0, dy[i]);
 }
 
 static void gradient_forward(const struct args *a)
 {
-    each(a, shape_count(a->in[0].shape), GRAIN, copy);
+    each(a, shape_count(a->in[0].shape), BLOCK, copy);
     if (a->step->micro == 0) reals(&a->out[1])[0] = 0;
 }
 
 static void gradient_backward(const struct args *a)
 {
     real top = reals(&a->out[1])[0];
-    each(a, shape_count(a->in[0].shape), GRAIN, pass);
+    each(a, shape_count(a->in[0].shape), BLOCK, pass);
     for (int64_t i = 0; i < shape_count(a->work[0].shape); i++) {
         real part = reals(&a->work[0])[i];
         top = part > top || part != part ? part : top;

@@ -190,25 +190,38 @@ static void run(const struct args *a, const struct quantise *q)
     each(&with, n * blocks_of(q->cols, TILE), 1, regions);
 }
 
-/* Operand k of a call into its work; tiles: who shares a scale where not all do. */
-static void quantise(const struct args *a, int k, enum shared tiles, bool again)
+/* Operand k as it is read: x and dy in the segments of experts' rows, w in those of their matrices. */
+static struct quantise operand(const struct args *a, int k)
 {
     const struct fp8_attr *at = a->attr;
     const struct tensor *of = k == DY ? &a->dout[0] : &a->in[k];
     struct shape w = a->in[W].shape;
-    bool stack = a->in[OFFSETS].data != NULL, backward = a->dout != NULL;
-    struct quantise q = {
-        .from = again ? &a->work[k] : of, .to = &a->work[k], .cols = shape_last(of->shape),
+    bool stack = a->in[OFFSETS].data != NULL;
+    return (struct quantise){
+        .from = of, .to = &a->work[k], .cols = shape_last(of->shape),
         .high = k == W ? w.dim[w.rank - 2] : of->shape.dim[0], .segments = stack ? (int)w.dim[0] : 1,
-        .offsets = stack && k != W ? ints(&a->in[OFFSETS]) : NULL, .shared = tiles,
+        .offsets = stack && k != W ? ints(&a->in[OFFSETS]) : NULL,
         .format = (enum fp8_format)(k == DY ? at->gradient : at->forward), .power = at->power };
-    if (at->scaling != FP8_TILE) {
-        bool known = backward && k != DY;
-        float now = known ? (float)reals(&a->out[1])[k] : largest(a, &q);
-        if (!backward) reals(&a->out[1])[k] = now;
+}
+
+/* Into the operand's work; tiles: who shares a scale where not all do. */
+static void quantise(const struct args *a, int k, enum shared tiles)
+{
+    struct quantise q = operand(a, k);
+    q.shared = tiles;
+    if (((const struct fp8_attr *)a->attr)->scaling != FP8_TILE) {
         q.shared = OF_ALL;
-        q.amax = amax_of(a, k, now);
+        q.amax = amax_of(a, k, k == DY ? largest(a, &q) : (float)reals(&a->out[1])[k]);
     }
+    run(a, &q);
+}
+
+/* The same once more, of what is in the work already, by tiles. */
+static void quantise_again(const struct args *a, int k, enum shared tiles)
+{
+    struct quantise q = operand(a, k);
+    q.from = q.to;
+    q.shared = tiles;
     run(a, &q);
 }
 
@@ -233,9 +246,14 @@ static struct gemm product_of(const struct args *a, enum gemm_cut cut)
 
 static void forward(const struct args *a)
 {
+    const struct fp8_attr *at = a->attr;
     struct gemm g = product_of(a, GEMM_ROWS);
-    quantise(a, X, OF_ROW, false);
-    quantise(a, W, OF_BLOCK, false);
+    for (int k = X; k <= W && at->scaling != FP8_TILE; k++) {
+        struct quantise q = operand(a, k);
+        reals(&a->out[1])[k] = largest(a, &q);
+    }
+    quantise(a, X, OF_ROW);
+    quantise(a, W, OF_BLOCK);
     g.m = a->out[0].shape.dim[0];
     g.n = a->out[0].shape.dim[1];
     g.k = shape_last(a->in[X].shape);
@@ -249,8 +267,8 @@ static void forward(const struct args *a)
 static void backward_rows(const struct args *a)
 {
     struct gemm g = product_of(a, GEMM_ROWS);
-    quantise(a, W, OF_BLOCK, false);
-    quantise(a, DY, OF_ROW, false);
+    quantise(a, W, OF_BLOCK);
+    quantise(a, DY, OF_ROW);
     g.m = a->dout[0].shape.dim[0];
     g.n = shape_last(a->in[X].shape);
     g.k = a->dout[0].shape.dim[1];
@@ -266,9 +284,9 @@ static void backward_weight(const struct args *a)
 {
     const struct fp8_attr *at = a->attr;
     struct gemm g = product_of(a, GEMM_DEPTH);
-    quantise(a, X, OF_ROW, false);
-    if (at->scaling == FP8_TILE) quantise(a, X, OF_COLUMN, true);
-    quantise(a, DY, OF_COLUMN, false);
+    quantise(a, X, OF_ROW);
+    if (at->scaling == FP8_TILE) quantise_again(a, X, OF_COLUMN);
+    quantise(a, DY, OF_COLUMN);
     g.m = a->dout[0].shape.dim[1];
     g.n = shape_last(a->in[X].shape);
     g.k = a->dout[0].shape.dim[0];
