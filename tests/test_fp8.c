@@ -83,7 +83,7 @@ static void error_of_normals(void **state)
             float x = (float)exp2(low + u * (log2(formats[f].largest) - low));
             expect(f, x);
             double error = fabs((double)fp8_round(formats[f].format, x) / (double)x - 1);
-            if (!(error <= ldexp(1, -1 - formats[f].mantissa))) fail_msg("%g is off by a share of %g", (double)x, error);
+            if (!(error <= ldexp(1, -1 - formats[f].mantissa))) fail_msg("%g is off by %g of it", (double)x, error);
         }
 }
 

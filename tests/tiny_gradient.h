@@ -4,6 +4,7 @@
 #ifndef SLUICE_TINY_GRADIENT_H
 #define SLUICE_TINY_GRADIENT_H
 
+#include "graph/ops.h"
 #include "tiny.h"
 
 struct derivative { double exact, numeric, error; bool still; };
