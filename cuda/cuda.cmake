@@ -46,9 +46,10 @@ list(TRANSFORM SLUICE_CUDA_TARGETS PREPEND sm_ OUTPUT_VARIABLE assembled)
 list(JOIN assembled "," assembled)
 set(CODE "-gencode=arch=compute_${first},code=[compute_${first},${assembled}]")
 
-# The bits of drawn weights and of noise are those of the CPU: no product and sum become one instruction.
+# The bits of drawn weights, of noise and of FP8 are those of the CPU: no product and sum become one instruction.
 set(NVCC_FLAGS_fill -fmad=false)
 set(NVCC_FLAGS_noise -fmad=false)
+set(NVCC_FLAGS_fp8_matmul -fmad=false)
 set(NVCC_FLAGS_forced_key -fmad=false)
 set(NVCC_FLAGS_assign -fmad=false) # and those of bids, which columns are given by
 

@@ -83,10 +83,10 @@ static struct products products_of(const struct args *a)
                    y = operand_of(a->out[0], size.dim[0]);
     struct operand dx = x, dw = w, dy = y;
     bool narrow = x.bf16 && y.bf16;
-    if (a->dout) dy.data = a->dout[0].data;
+    if (a->dout) dy = operand_of(a->dout[0], size.dim[0]);
     if (a->din) {
-        dx.data = a->din[X].data;
-        dw.data = a->din[W].data;
+        dx = operand_of(a->din[X], size.dim[1]);
+        dw = operand_of(a->din[W], size.dim[1]);
     }
     return {
         { x, operand_transposed(w), y, 0, narrow },

@@ -99,7 +99,7 @@ static struct node *up(struct build *b, const struct conf *c, const char *name, 
 /* What it makes of them, [T,H,width]. */
 static struct node *raised(struct build *b, const struct conf *c, struct node *latents, struct node *up)
 {
-    return view(b->graph, matmul(b->graph, latents, up, DTYPE_ACT),
+    return view(b->graph, build_product(b, latents, up, NULL),
                 SHAPE(b->tokens, c->heads, up->shape.dim[0] / c->heads));
 }
 

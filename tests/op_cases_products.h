@@ -9,6 +9,9 @@ static inline int32_t wide_target(int64_t i) { return (int32_t)(i * 37 % 301); }
 static inline int32_t tile_edges(int64_t e) { static const int32_t at[] = { 0, 127, 255, 255, 384 }; return at[e]; }
 static inline int32_t five_each(int64_t e) { return (int32_t)(e * 5); }
 static inline int32_t two_experts(int64_t e) { return (int32_t)(e * 135 - e / 2); }
+static inline int32_t two_tiles(int64_t e) { static const int32_t at[] = { 0, 130, 130, 263 }; return at[e]; }
+/* Values of many sizes. */
+static inline double of_sizes(int64_t i) { return ldexp((double)(i * 37 % 61 - 30), (int)(i * 13 % 17) - 12); }
 static inline int32_t odd_word(int64_t i) { return (int32_t)(i % 3 % 2); }
 static inline int32_t none(int64_t i) { (void)i; return 0; }
 /* Whom nothing is shown */
@@ -18,7 +21,17 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
 #define ZEROS TEN(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 #define DOCUMENTS TEN(0, 0, 2, 2, 2, 0, 0, 0, 0, 4)
 
+/* forward, gradient, scaling, powers of two */
+#define BY_FP8(x, w, offsets, history, forward, gradient, scaling, power) \
+    fp8_matmul(g, x, w, offsets, history, (struct fp8_attr){ FP8_##forward, FP8_##gradient, FP8_##scaling, power })
+
+/* What is rounded has no differences: those are of no format, the others stand among the large ones. */
 #define PRODUCT_CASES(CASE) \
+    CASE(fp8_matmul, of_no_format, BY_FP8(act_in(g, 3, 7), real_in(g, 5, 7), NULL, NULL, NONE, NONE, TILE, false)) \
+    CASE(fp8_matmul, experts_of_no_format, BY_FP8(ragged_in(g, 7, 9, 3), real_in(g, 3, 5, 3), \
+         int_in(g, SHAPE(4), 0, 3, 3, 7), NULL, NONE, NONE, TENSOR, false)) \
+    CASE(fp8_matmul, past_of_no_format, BY_FP8(act_in(g, 3, 4), real_in(g, 5, 4), NULL, real_in(g, 2, 3), NONE, \
+         NONE, DELAYED, true)) \
     CASE(matmul, odd, matmul(g, act_in(g, 3, 7), real_in(g, 5, 7), DTYPE_ACT)) \
     CASE(matmul, scores, matmul(g, real_in(g, 17, 3), real_in(g, 9, 3), DTYPE_REAL)) \
     CASE(matmul, deep, matmul(g, act_in(g, 2, 260), real_in(g, 2, 260), DTYPE_ACT)) \
@@ -112,6 +125,23 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(cross_entropy, one_word, cross_entropy(g, real_in(g, 2, 3), real_in(g, 1, 3), int_in(g, SHAPE(2, 1), 0, 0), 0))
 
 #define PRODUCT_LARGE_CASES(CASE) \
+    CASE(fp8_matmul, tiles, BY_FP8(act_of(g, of_sizes, 131, 270), real_in(g, 140, 270), NULL, NULL, E4M3, E4M3, \
+         TILE, false)) \
+    CASE(fp8_matmul, tiles_by_powers, BY_FP8(act_of(g, of_sizes, 150, 40), real_in(g, 130, 40), NULL, NULL, E4M3, \
+         E5M2, TILE, true)) \
+    CASE(fp8_matmul, tiles_of_experts, BY_FP8(ragged_in(g, 263, 270, 24), real_in(g, 3, 20, 24), \
+         count_in(g, SHAPE(4), two_tiles), NULL, E4M3, E4M3, TILE, false)) \
+    CASE(fp8_matmul, experts_by_powers, BY_FP8(ragged_in(g, 263, 270, 24), real_in(g, 3, 130, 24), \
+         count_in(g, SHAPE(4), two_tiles), NULL, E5M2, E4M3, TILE, true)) \
+    CASE(fp8_matmul, tensors, BY_FP8(act_in(g, 131, 70), real_in(g, 33, 70), NULL, NULL, E4M3, E5M2, TENSOR, false)) \
+    CASE(fp8_matmul, tensors_of_experts, BY_FP8(ragged_in(g, 263, 270, 24), real_in(g, 3, 20, 24), \
+         count_in(g, SHAPE(4), two_tiles), NULL, E4M3, E4M3, TENSOR, true)) \
+    CASE(fp8_matmul, delayed, BY_FP8(act_in(g, 131, 70), real_in(g, 33, 70), NULL, positive_in(g, 5, 3), E4M3, \
+         E5M2, DELAYED, false)) \
+    CASE(fp8_matmul, forward_alone, BY_FP8(act_in(g, 40, 70), real_in(g, 33, 70), NULL, NULL, E4M3, NONE, \
+         TILE, false)) \
+    CASE(fp8_matmul, backward_alone, BY_FP8(act_in(g, 40, 70), real_in(g, 33, 70), NULL, NULL, NONE, E4M3, \
+         TILE, false)) \
     CASE(matmul, blocks, matmul(g, act_in(g, 401, 300), real_in(g, 530, 300), DTYPE_ACT)) \
     CASE(matmul, deeper, matmul(g, act_in(g, 9, 1030), real_in(g, 35, 1030), DTYPE_REAL)) \
     CASE(matmul, rows, matmul(g, act_in(g, 1030, 40), real_in(g, 33, 40), DTYPE_ACT)) \

@@ -108,6 +108,11 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
                                                   (struct clip_heads_attr){ 0.6, 0.5, groups })
 #define UNIT_NORM(columns, ...) unit_norm(g, real_in(g, __VA_ARGS__), positive_in(g, 2), columns)
+/* w: no values of bf16; key: its input, or NULL */
+#define ROUND_WEIGHT(key, ...) \
+    round_weight(g, positive_in(g, __VA_ARGS__), key, real_count_in(g, SHAPE(1), seven), positive_in(g, 2))
+#define AMAX_HISTORY(steps) amax_history(g, positive_in(g, steps, 3), positive_in(g, 2), positive_in(g, 1), \
+                                         real_count_in(g, SHAPE(1), seven), positive_in(g, 2))
 #define AVERAGE_OF(rate, ...) average(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 2), rate)
 
 /* Two sequences; a token of the second has its document's start after it. */
@@ -276,6 +281,12 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(clip_heads, shared, CLIP_HEADS(2, 6, 12, 7)) \
     CASE(unit_norm, rows, UNIT_NORM(false, 3, 7)) \
     CASE(unit_norm, columns, UNIT_NORM(true, 2, 5, 3)) \
+    CASE(round_weight, nearest, ROUND_WEIGHT(NULL, 7)) \
+    CASE(round_weight, stochastic, ROUND_WEIGHT(positive_in(g, 2), 3, 7)) \
+    CASE(gradient_amax, odd, gradient_amax(g, act_in(g, 3, 7))) \
+    CASE(gradient_amax, one, gradient_amax(g, real_in(g, 1))) \
+    CASE(amax_history, wraps, AMAX_HISTORY(4)) \
+    CASE(amax_history, one, AMAX_HISTORY(1)) \
     CASE(average, vector, AVERAGE_OF(positive_in(g, 1), 7)) \
     CASE(average, copy, AVERAGE_OF(real_count_in(g, SHAPE(1), rate_one), 3, 5)) \
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 3), positive_in(g, 3) }))
@@ -385,4 +396,7 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(unit_norm, large_columns, UNIT_NORM(true, 3, 270, 301)) \
     CASE(clip_heads, large, CLIP_HEADS(9, 27, 270, 301)) \
     CASE(clip_heads, many, CLIP_HEADS(300, 300, 600, 7)) \
+    CASE(round_weight, large, ROUND_WEIGHT(positive_in(g, 2), 300, 133)) \
+    CASE(gradient_amax, large, gradient_amax(g, act_in(g, 301, 133))) \
+    CASE(amax_history, many, AMAX_HISTORY(300)) \
     CASE(average, large, AVERAGE_OF(positive_in(g, 1), 300, 133))

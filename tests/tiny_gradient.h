@@ -4,6 +4,7 @@
 #ifndef SLUICE_TINY_GRADIENT_H
 #define SLUICE_TINY_GRADIENT_H
 
+#include "graph/ops.h"
 #include "tiny.h"
 
 struct derivative { double exact, numeric, error; bool still; };
@@ -104,10 +105,11 @@ static inline struct derivative derivative_of(struct tiny *t)
     return d;
 }
 
-/* Whether a gradient that arrives at a node meets op detach on its way; `seen`, by id, holds what was asked. */
+/* Whether a gradient that arrives at a node meets op detach on its way, or passes straight through a rounding; `seen`,
+   by id, holds what was asked. */
 static inline bool meets_detach(const struct node *n, bool *seen)
 {
-    bool found = n->op == &op_detach;
+    bool found = n->op == &op_detach || n->op == &op_fp8_matmul;
     if (seen[n->id]) return false;
     seen[n->id] = true;
     for (int i = 0; i < n->n_in && n->op->gradient && !found; i++)
@@ -115,7 +117,7 @@ static inline bool meets_detach(const struct node *n, bool *seen)
     return found;
 }
 
-/* A module may stop a gradient on purpose: differences see what it does not. */
+/* A module may stop a gradient on purpose, or have one of what it rounds: differences see what it does not. */
 static inline bool stops_gradient(const struct graph *g)
 {
     bool *seen = xcalloc((size_t)g->n, sizeof *seen), stops = false;

@@ -120,6 +120,8 @@
 ---@field backend? "cpu"|"cuda" what computes: the processor, or an NVIDIA GPU; default cpu
 ---@field precision? "fp32"|"bf16" of activations; weights, scores and sums stay fp32; default fp32
 ---@field recompute? "none"|"selective"|"full" what is computed again for backward rather than kept, to the same bits. selective: norms, gathered expert rows and gated activations, a little more time; full: all that a layer makes, but for what others read of it, about a third more time; default none
+---@field rounding? "none"|"nearest"|"stochastic" of weights to values of bf16 after each step, as without copies of them in fp32; default none
+---@field fp8? sluice.fp8 products of operands in FP8, in training; default none
 ---@field optim? sluice.optim the optimizer; default adamw
 ---@field rates? sluice.rates|sluice.rates[] factors on the learning rate, of layers or kinds of weights; default {}
 ---@field constraint? sluice.constraint what weights are held to after each step; default none
@@ -1308,6 +1310,45 @@
 ---@field [1]? "parallel"
 ---@field heads? integer heads beyond the next token's; 0: that alone; default 3, 0 … 8
 ---@field weight? number weight of the loss of each; default 1, 0 … 10
+
+---@alias sluice.fp8
+---| "none" # no product in FP8
+---| sluice.fp8.none
+---| "tile" # a scale for each 128 values (DeepSeek-V3)
+---| sluice.fp8.tile
+---| "tensor" # a scale for each tensor, by its largest value now
+---| sluice.fp8.tensor
+---| "delayed" # a scale for each tensor, by its largest value in steps before (TransformerEngine)
+---| sluice.fp8.delayed
+
+---no product in FP8
+---@class sluice.fp8.none
+---@field [1]? "none"
+
+---a scale for each 128 values (DeepSeek-V3)
+---@class sluice.fp8.tile
+---@field [1]? "tile"
+---@field roles? string of weights whose products are FP8, with spaces between; "": the matrices of attention and of feed-forwards; default 
+---@field forward? "none"|"e4m3"|"e5m2" format of activations and weights; default e4m3
+---@field gradient? "none"|"e4m3"|"e5m2" format of the gradients of what products give; default e4m3
+---@field power_of_two? boolean scales are powers of two; default false
+
+---a scale for each tensor, by its largest value now
+---@class sluice.fp8.tensor
+---@field [1]? "tensor"
+---@field roles? string of weights whose products are FP8, with spaces between; "": the matrices of attention and of feed-forwards; default 
+---@field forward? "none"|"e4m3"|"e5m2" format of activations and weights; default e4m3
+---@field gradient? "none"|"e4m3"|"e5m2" format of the gradients of what products give; default e4m3
+---@field power_of_two? boolean scales are powers of two; default false
+
+---a scale for each tensor, by its largest value in steps before (TransformerEngine)
+---@class sluice.fp8.delayed
+---@field [1]? "delayed"
+---@field roles? string of weights whose products are FP8, with spaces between; "": the matrices of attention and of feed-forwards; default 
+---@field forward? "none"|"e4m3"|"e5m2" format of activations and weights; default e4m3
+---@field gradient? "none"|"e4m3"|"e5m2" format of the gradients of what products give; default e4m3
+---@field power_of_two? boolean scales are powers of two; default false
+---@field history? integer how many steps before; default 16, 1 … 1024
 
 ---@alias sluice.optim
 ---| "adafactor" # second moments of rows and columns in place of values

@@ -77,6 +77,9 @@ uint64_t key_below(struct key k, uint64_t index, uint64_t bound);   /* [0,bound)
 /* What noise is drawn as: N(0,1); uniform in (0,1); the standard Gumbel, -ln(-ln u). */
 enum noise_kind { NOISE_NORMAL, NOISE_UNIFORM, NOISE_GUMBEL };
 
+/* Numbers of 8 bits, see fp8.h; none: values stay as they are. */
+enum fp8_format { FP8_NONE, FP8_E4M3, FP8_E5M2 };
+
 double clock_seconds(void);                                 /* monotonic */
 double unix_seconds(void);                                  /* since 1970, by the clock on the wall */
 

@@ -16,6 +16,12 @@ PLAIN philox4x32_ctr_t draw_bits(uint64_t mixed, uint64_t index, uint64_t step)
     return philox4x32(counter, key);
 }
 
+/* Philox's key of two numbers that are drawn. */
+PLAIN uint64_t draw_key(float first, float second)
+{
+    return (uint64_t)bits_of_float(first) << 32 | bits_of_float(second);
+}
+
 /* sqrt(-2 ln u), u the float nearest to (word + 1/2) / 2^32; at most 6.764. Relative error < 1.2e-7. */
 PLAIN float draw_radius(uint32_t word) { return sqrtf(-2.0f * float_log(((float)word + 0.5f) * 0x1p-32f)); }
 

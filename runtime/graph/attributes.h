@@ -45,6 +45,13 @@ enum { HEAD_WIDEST = 1024 };                                /* keys and values *
 
 struct head_matmul_attr { int64_t transposed; };
 
+#define FP8_FORMATS "none e4m3 e5m2"                        /* enum fp8_format */
+/* Who shares a scale: 128 values along the sum, of weights 128 x 128; all of a tensor; the same, by what the largest
+   value was in steps before. */
+enum fp8_scaling { FP8_TILE, FP8_TENSOR, FP8_DELAYED };
+/* Of fp8_matmul. forward, gradient: formats of x and w, and of the gradient of y; power: scales are powers of two. */
+struct fp8_attr { int64_t forward, gradient, scaling, power; };
+
 /* What index_topk takes; pos and count may be absent. window, chunk: as attention's. pool: keys are windows of so many
    tokens that pool_windows made, 0: tokens. */
 struct index_topk { struct node *q, *k, *w, *start, *pos, *count; int64_t chosen, window, chunk, pool; bool relu; };

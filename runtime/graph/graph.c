@@ -204,9 +204,9 @@ static struct node *publish(struct graph *g, struct node *node)
 /* What another region computes is read through a carry, which a later region finds. */
 static bool is_beyond(const struct graph *g, const struct node *in)
 {
-    const struct node *root = node_root(in).node;
-    return root->region != g->region && root->op->kind == OP_COMPUTE &&
-           !(root->op->bridges && root->region < g->region);
+    struct root r = node_root(in);
+    return r.node->region != g->region && r.node->op->kind == OP_COMPUTE &&
+           !(has_bit(r.node->op->bridges, r.output) && r.node->region < g->region);
 }
 
 /* Whether the inputs are what the op says; else fails. */

@@ -99,7 +99,7 @@ struct op {
     bool rows_back;                                         /* backward likewise, for the gradients of these inputs */
     unsigned groups;                                        /* bit of the input that holds where groups of rows begin */
     unsigned looks_up;    /* bits of the tables of which a row of output 0 reads one row */
-    bool bridges;                                           /* later regions read it: a carry */
+    unsigned bridges;                                       /* bits of the outputs that later regions read: a carry */
     bool cheap;                                             /* may be computed again in backward rather than kept */
     bool joins;    /* can run forward and backward at once, where nothing else needs its value */
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
@@ -128,6 +128,7 @@ struct leaf {
     int layer;    /* of a weight: the layer that it belongs to, -1 for none; MTP blocks count from L */
     bool everywhere;    /* a buffer that goes with a weight, and that every rank reads */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
+    bool of_training;                                       /* a buffer that training alone reads: nothing averages it */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
     int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
     enum weight_reads reads;                                       /* of a weight */

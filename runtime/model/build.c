@@ -177,25 +177,34 @@ static struct node *matrix(struct build *b, const char *name, enum role role, st
     return weight(b, build_path(b, name, ".weight"), role, shape, build_init(b, role, shape));
 }
 
-static struct node *product(struct build *b, const char *name, enum role role, enum weight_reads reads, struct node *x,
-                            int64_t out, bool zero)
+struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets)
+{
+    struct pick fp8 = b->train ? b->train->fp8 : (struct pick){ 0 };
+    struct node *y = b->train && fp8.module->product ? fp8.module->product(b, fp8, x, w, offsets) : NULL;
+    if (y) return y;
+    if (offsets) return grouped_matmul(b->graph, x, w, offsets);
+    return matmul(b->graph, x, w, role_rule[w->leaf->role].real ? DTYPE_REAL : DTYPE_ACT);
+}
+
+static struct node *linear_as(struct build *b, const char *name, enum role role, enum weight_reads reads,
+                              struct node *x, int64_t out, bool zero)
 {
     struct graph *g = b->graph;
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
     struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
     struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, shape);
     struct node *w = build_reads(weight(b, build_path(b, name, ".weight"), role, shape, init), reads);
-    return matmul(g, x, w, role_rule[role].real ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
+    return build_product(b, x, w, NULL);                    /* [T,out] */
 }
 
 struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
 {
-    return product(b, name, role, role_rule[role].reads, x, out, zero);
+    return linear_as(b, name, role, role_rule[role].reads, x, out, zero);
 }
 
 struct node *linear_same(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
 {
-    return product(b, name, role, READS_SAME, x, out, zero);
+    return linear_as(b, name, role, READS_SAME, x, out, zero);
 }
 
 /* x, times the factor on logits that a weight says of it. */
@@ -207,7 +216,7 @@ static struct node *to_logits(struct build *b, struct node *x)
 
 struct node *readout(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
 {
-    return to_logits(b, product(b, name, role, READS_OUT, x, out, false));
+    return to_logits(b, linear_as(b, name, role, READS_OUT, x, out, false));
 }
 
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
@@ -220,7 +229,7 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 {
     struct node *w = matrix(b, name, role, SHAPE(experts, out, shape_last(rows->shape)));    /* [E,out,in] */
     w->leaf->active = active * b->share;
-    return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
+    return build_product(b, rows, w, d->offsets);           /* [R,out] */
 }
 
 struct node *build_bias(struct build *b, const char *name, struct shape shape)

@@ -198,6 +198,8 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 /* expert_linear for the experts of r, and a bias of each where it is asked for. */
 struct node *expert_affine(struct build *b, bool bias, const char *name, enum role role, const struct routing *r,
                            const struct dispatched *d, struct node *rows, int64_t out);
+/* x w^T of a weight that is there, or where offsets are of experts' rows; in training as the fp8 slot has it. */
+struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets);
 /* A bias of zeros at path "<b->path>.<name>.bias". */
 struct node *build_bias(struct build *b, const char *name, struct shape shape);
 /* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
@@ -379,6 +381,25 @@ struct node *build_rate(struct build *b, double lr);
 /* A number as a node, REAL [1]. */
 struct node *build_constant(struct build *b, double value);
 struct node *build_ones(struct build *b, struct shape shape);                                  /* REAL */
+
+/* ---- of products in FP8 ---- */
+
+/* What all are told. roles: of weights, by their names with spaces between; "": matrices of attention and of
+   feed-forwards. forward, gradient: formats. */
+struct fp8 { const char *roles; int forward, gradient, power_of_two; };
+#define FP8(type, field) \
+    { "roles", PARAM_TEXT, FIELD(type, field.roles), 0, 0, 0, NULL, "", \
+      "of weights whose products are FP8, with spaces between; \"\": the matrices of attention and of feed-forwards", \
+      0, "", false }, \
+    { "forward", PARAM_CHOICE, FIELD(type, field.forward), FP8_E4M3, 0, 0, FP8_FORMATS, "", \
+      "format of activations and weights", 0, NULL, false }, \
+    { "gradient", PARAM_CHOICE, FIELD(type, field.gradient), FP8_E4M3, 0, 0, FP8_FORMATS, "", \
+      "format of the gradients of what products give", 0, NULL, false }, \
+    BOOL_AS("power_of_two", type, field.power_of_two, false, "scales are powers of two")
+void build_fp8_check(const struct fp8 *f, const char *path, struct problems *problems);
+/* The product of w's role by this scaling, NULL: it is not among those. steps: how many delayed scaling goes by. */
+struct node *build_fp8(struct build *b, const struct fp8 *f, enum fp8_scaling scaling, int steps, struct node *x,
+                       struct node *w, struct node *offsets);
 
 /* ---- of optimizers ---- */
 

@@ -42,6 +42,9 @@ static const struct param train_params[] = {
            "what is computed again for backward rather than kept, to the same bits. selective: norms, gathered expert "
            "rows and gated activations, a little more time; full: all that a layer makes, but for what others read of "
            "it, about a third more time"),
+    CHOICE(struct train_conf, rounding, WEIGHTS_FP32, "none nearest stochastic",
+           "of weights to values of bf16 after each step, as without copies of them in fp32"),
+    SLOT(struct train_conf, fp8, SLOT_FP8, "none", "products of operands in FP8, in training"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOTS(struct train_conf, rates, SLOT_RATES, "factors on the learning rate, of layers or kinds of weights"),
     SLOT(struct train_conf, constraint, SLOT_CONSTRAINT, "none", "what weights are held to after each step"),

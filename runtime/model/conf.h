@@ -25,13 +25,17 @@ int model_passes(const struct model_conf *conf);
 int model_layer(const struct model_conf *conf, int pass);   /* whose settings and weights one of them has */
 int model_blocks(const struct model_conf *conf);
 
+/* How weights become values of bf16 after a step. */
+enum weight_rounding { WEIGHTS_FP32, WEIGHTS_NEAREST, WEIGHTS_STOCHASTIC };
+
 /* The keys of train = {}. */
 struct train_conf {
     int steps, batch, micro;
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
-    struct pick optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule,
-                seq_schedule, guard, average;
+    int rounding;                                           /* enum weight_rounding */
+    struct pick fp8, optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule, seq_schedule,
+                guard, average;
     struct picks rates, monitors;
     int eval_every, eval_tokens, eval_seq, record, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;

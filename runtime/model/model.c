@@ -126,6 +126,22 @@ static void optimize(struct build *b, struct update u)
                  "norm of the step's change over norm of the weights");
 }
 
+/* Values of bf16, after all that changes them. */
+static void round_weights(struct build *b, int leaves, struct update u)
+{
+    struct graph *g = b->graph;
+    for (int i = 0; i < leaves && b->train->rounding != WEIGHTS_FP32 && !g->failed; i++) {
+        struct leaf *w = g->leaves->leaf[i];
+        struct node *key = NULL;
+        if (w->kind != LEAF_WEIGHT) continue;
+        if (b->train->rounding == WEIGHTS_STOCHASTIC) {
+            key = graph_buffer(g, arena_text(b->arena, "rounding.%s", w->path), DTYPE_REAL, SHAPE(2), 0);
+            key->leaf->init = init_uniform(0, 1);
+        }
+        round_weight(g, graph_leaf(g, w), key, u.step, u.clip);
+    }
+}
+
 /* Averages of what evaluation reads of the first `leaves` leaves, the model's own; after all that changes them. */
 static void follow(struct build *b, int leaves, struct update u)
 {
@@ -134,7 +150,7 @@ static void follow(struct build *b, int leaves, struct update u)
     struct node *rate = p.module->average(b, p);
     for (int i = 0; rate && i < leaves && !g->failed; i++) {
         struct leaf *l = g->leaves->leaf[i];
-        bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient);
+        bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient && !l->of_training);
         if (kept && l->decl.dtype == DTYPE_REAL) average(g, graph_average_of(g, l), graph_leaf(g, l), u.clip, rate);
     }
 }
@@ -160,6 +176,7 @@ static void build_update_region(struct build *b)
         c->run(b, c->state, u);
     }
     b->metric_prefix = "";
+    round_weights(b, leaves, u);
     follow(b, leaves, u);
     for (b->layer = 0; b->layer < b->blocks; b->layer++) {
         norm = norm_of(b, b->layer);
@@ -252,6 +269,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     build_run_finish(b);
     if (mode != MODE_DECODE) build_report_losses(b);
     if (mode == MODE_EVAL) show_weights(b);
+    if (b->train) build_check_fp8(b);
     if (b->train) build_update_region(b);
     if (mode != MODE_DECODE || size.part == DECODE_PROMPT) return NULL;
     struct node *logits = build_kept(b, size.part == DECODE_DRAFT ? b->layers + size.depth - 1 : -1, "logits");

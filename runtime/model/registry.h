@@ -169,6 +169,9 @@ struct module {
                                struct hidden expert, struct node *routed);
         void         (*head)(struct build *b, struct pick self, struct node *h);
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
+        /* x w^T, or with offsets of experts' rows; NULL: not by this module, or none of these weights */
+        struct node *(*product)(struct build *b, struct pick self, struct node *x, struct node *w,
+                                struct node *offsets);
         /* one weight's update, REAL [3] as op adamw's */
         struct node *(*optim)(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u);
         double (*rate)(struct build *b, struct pick self, const struct leaf *w);    /* factor on lr of one weight */

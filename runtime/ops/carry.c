@@ -14,7 +14,7 @@ VERB struct node *carry(struct graph *g, struct node *x, enum carry how)
     int64_t at = how;
     for (int i = 0; i < g->n; i++) {
         struct node *n = g->node[i];
-        if (n->op->bridges && n->in[0] == x && n->carry == how && n->region == g->region) return n;
+        if (has_bit(n->op->bridges, 0) && n->in[0] == x && n->carry == how && n->region == g->region) return n;
     }
     return graph_emit(g, &op_carry, &at, x);
 }
@@ -55,4 +55,4 @@ ATTRIBUTES(carry, struct carry_attr,
 OP(carry, .inputs = "x:ANY[..]",
    .outputs = "y:REAL[..]",
    .about = "x over the micro-batches of a step: what later regions read",
-   ATTR(carry), .bridges = true, .infer = infer);
+   ATTR(carry), .bridges = 1u << 0, .infer = infer);

@@ -50,7 +50,7 @@ static void declare(struct plan *p, const struct node *n)
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int k = n->op->in_place ? 1 : 0; k < n->n_out; k++) {
         at->value[k] = storage_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
-        if (n->op->bridges || (n->region == REGION_UPDATE && op_changes(n->op)))
+        if (has_bit(n->op->bridges, k) || (n->region == REGION_UPDATE && op_changes(n->op)))
             p->storage[at->value[k]].where = IN_CARRIES;
         p->storage[at->value[k]].bridge = bridge_of(n);
         p->storage[at->value[k]].phase = at->phase;

@@ -6,6 +6,9 @@
 
 #define UPDATE_OPS(X) \
     X(carry, (struct graph *g, struct node *x, enum carry how)) \
+    X(gradient_amax, (struct graph *g, struct node *x)) \
+    X(amax_history, (struct graph *g, struct node *history, struct node *operands, struct node *gradient, \
+                     struct node *step, struct node *clip)) \
     X(global_norm, (struct graph *g, int n, struct node *const *grads)) \
     X(clip_norm, (struct graph *g, struct node *norm, struct node *targets, double most)) \
     X(skip_outliers, (struct graph *g, struct node *clip, struct node *loss, struct node *norm, struct node *rings, \
@@ -28,6 +31,7 @@
                   struct bias_step_attr a)) \
     X(clip_heads, (struct graph *g, struct node *w, struct node *most, struct node *clip, struct clip_heads_attr a)) \
     X(unit_norm, (struct graph *g, struct node *w, struct node *clip, bool columns)) \
+    X(round_weight, (struct graph *g, struct node *w, struct node *key, struct node *step, struct node *clip)) \
     X(average, (struct graph *g, struct node *average, struct node *w, struct node *clip, struct node *rate)) \
     X(update_ratio, (struct graph *g, int n, struct node *const *changes))
 
