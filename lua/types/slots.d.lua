@@ -1595,6 +1595,8 @@
 ---| sluice.guard.none
 ---| "outliers" # leaves out steps far above those before
 ---| sluice.guard.outliers
+---| "rollback" # goes back to a checkpoint after a step far above those before
+---| sluice.guard.rollback
 
 ---no guard
 ---@class sluice.guard.none
@@ -1603,6 +1605,12 @@
 ---leaves out steps far above those before
 ---@class sluice.guard.outliers
 ---@field [1]? "outliers"
+---@field window? integer steps that one is measured against; default 128, 4 … 65536
+---@field sigma? number standard deviations above their mean that are too many; default 6, 0.1 … 1000000
+
+---goes back to a checkpoint after a step far above those before
+---@class sluice.guard.rollback
+---@field [1]? "rollback"
 ---@field window? integer steps that one is measured against; default 128, 4 … 65536
 ---@field sigma? number standard deviations above their mean that are too many; default 6, 0.1 … 1000000
 

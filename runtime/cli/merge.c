@@ -175,7 +175,7 @@ const struct command command_merge = {
                "sluice sample runs/quickstart/base-3f9a12cd/0 --checkpoint merged/step-00000500",
     .options = options, .least = 1, .most = MOST, .run = run,
     .more = "PATH is a run's folder, of which the newest are taken, or a checkpoint in one. All must have the tensors "
-            "of the first run:\nthe same paths, types and shapes. Of a run that averages its weights, these averages are "
-            "merged and measured too.\nNothing goes on from a merged checkpoint, and no run is changed. In the stable "
-            "phase of a schedule it comes near to what\na decay would give.",
+            "of the first run:\nthe same paths, types and shapes. Of a run that averages its weights, these averages "
+            "are merged and measured too.\nNothing goes on from a merged checkpoint, and no run is changed. In the "
+            "stable phase of a schedule it comes near to what\na decay would give.",
 };

@@ -432,4 +432,15 @@ struct node *build_radius(struct build *b, const struct node *w);
 struct node *build_moment(struct build *b, const char *which, const struct node *w);
 struct node *build_memory_of(struct build *b, const char *which, const struct node *w, struct shape shape);
 
+/* ---- of guards ---- */
+
+/* Which steps are far above those before; with it a guard's conf begins. */
+struct outliers { int window; double sigma; };
+#define OUTLIERS(type) \
+    INT(type, window, 128, 4, 65536, "step", "steps that one is measured against"), \
+    REAL(type, sigma, 6, 0.1, 1e6, "", "standard deviations above their mean that are too many")
+/* The clip of a step, which stops it where it is one; metric `outlier`. */
+struct node *build_outliers(struct build *b, const struct outliers *c, struct node *clip, struct node *loss,
+                            struct node *norm);
+
 #endif

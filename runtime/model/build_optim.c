@@ -1,4 +1,4 @@
-/* What optimizers share: which weights decay, who moves what, and the memory that they keep. */
+/* What optimizers share: which weights decay, who moves what, and the memory that they keep; and what guards do. */
 #include "building.h"
 #include "graph/ops.h"
 
@@ -37,4 +37,15 @@ struct node *build_moment(struct build *b, const char *which, const struct node 
 struct node *build_memory_of(struct build *b, const char *which, const struct node *w, struct shape shape)
 {
     return graph_buffer(b->graph, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), DTYPE_REAL, shape, 0);
+}
+
+struct node *build_outliers(struct build *b, const struct outliers *c, struct node *clip, struct node *loss,
+                            struct node *norm)
+{
+    struct node *go = skip_outliers(b->graph, clip, loss, norm,
+                                    build_buffer(b, "guard.rings", DTYPE_REAL, SHAPE(2, c->window), 0),
+                                    build_buffer(b, "guard.seen", DTYPE_REAL, SHAPE(1), 0), c->sigma);
+    build_metric_as(b, "outlier", graph_result(b->graph, go, 1), "", CARRY_LAST, BETTER_LOWER,
+                    "1 where loss or gradient norm was far above the steps before, and the update was left out");
+    return go;
 }

@@ -68,6 +68,7 @@ struct traits {
     int mtp_blocks;                                         /* blocks that MTP adds */
     const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
     int averages_from, guards_from;                         /* average, guard: as set */
+    bool goes_back;    /* guard: after an outlier the run goes on with the state of a checkpoint */
     bool paced;                                             /* optimizer: decay and momentum may change over a run */
     enum stepping stepping;                                 /* optimizer: what its steps go by */
     const char *steps_if;    /* of one that is unknown as it is set: what would make it known; NULL: nothing */

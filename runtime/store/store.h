@@ -88,7 +88,7 @@ int store_append(struct store *s, enum store_group group, int64_t step, const do
 
 enum store_level { LEVEL_INFO, LEVEL_WARNING, LEVEL_ERROR };
 enum store_event { EVENT_STARTED, EVENT_RESUMED, EVENT_CHECKPOINT, EVENT_SPIKE, EVENT_SKIPPED, EVENT_PREEMPTED,
-                   EVENT_DISK_LOW, EVENT_DIVERGED, EVENT_FINISHED, EVENT_STOPPED, EVENT_BRANCHED };
+                   EVENT_DISK_LOW, EVENT_DIVERGED, EVENT_FINISHED, EVENT_STOPPED, EVENT_BRANCHED, EVENT_ROLLED_BACK };
 int store_event(struct store *s, int64_t step, enum store_level level, enum store_event code, const char *text,
                 struct err *e);
 int store_sample(struct store *s, int64_t step, int prompt, const char *text, struct err *e);

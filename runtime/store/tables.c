@@ -8,7 +8,8 @@
 const char *const status_name[STATUS_COUNT] = { "created", "running", "finished", "diverged", "failed", "preempted" };
 static const char *const level_name[] = { "info", "warning", "error" };
 static const char *const event_name[] = { "started", "resumed", "checkpoint", "spike", "skipped", "preempted",
-                                          "disk_low", "diverged", "finished", "stopped", "branched" };
+                                          "disk_low", "diverged", "finished", "stopped", "branched",
+                                          "rolled_back" };
 
 #define FIELD(row, name, type) { #name, type, offsetof(struct row, name), sizeof ((struct row *)0)->name }
 static const struct field events[] = {

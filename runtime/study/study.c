@@ -118,6 +118,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     if (!failure) {
         out->counts = model_count(leaves);
         out->fingerprint = fingerprint_of(g, eval, decode);
+        if (module_traits(train->guard).goes_back) out->fingerprint = hash_more(out->fingerprint, "back", 4);
         out->tokens = tokens_of(train, model->seq);
         out->records = leaves_find(leaves, "place") != NULL;
         out->replays = false;

@@ -2,14 +2,16 @@
    which all that goes by the step has equal values. They have equal bits so far, so one of the runs may begin where the
    other leaves their trunk. */
 #include "study.h"
+#include "model/registry.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* All that goes by the step is a control of the training graph, or how large its batch is. */
+/* All that goes by the step is a control of the training graph, or how large its batch is. Where a run goes back to is a
+   checkpoint of its own. */
 struct course {
     char *rest; struct arena *arena; struct leaves *leaves; struct graph *graph; struct train_conf train;
-    struct ramps ramps; int64_t steps;
+    struct ramps ramps; int64_t steps; bool goes_back;
 };
 
 /* The configuration without what may differ. */
@@ -33,10 +35,17 @@ static void course_build(struct course *c, const json_t *config)
     model_load(json_object_get(config, "model"), c->arena, &model, &none);
     train_load(json_object_get(config, "train"), c->arena, &c->train, &none);
     if (none.n == 0)
+<<<<<<< HEAD
         model_build(c->graph, c->arena, &model, &c->train, MODE_TRAIN,
                     (struct model_size){ .batch = c->train.batch / c->train.micro, .seq = model.seq });
     c->steps = none.n == 0 && !c->graph->failed ? c->train.steps : 0;
     if (c->steps) c->ramps = train_ramps(&c->train, model.seq);
+=======
+        model_build(c->graph, c->arena, &model, &train, MODE_TRAIN,
+                    (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
+    c->goes_back = none.n == 0 && module_traits(c->train.guard).goes_back;
+    c->steps = none.n == 0 && !c->graph->failed ? train.steps : 0;
+>>>>>>> 4963da6 (A guard that goes back to the last checkpoint when a run goes wrong, while steps and data go on)
     problems_free(&none);
 }
 
@@ -76,7 +85,7 @@ static int64_t equal_batches(const struct course *a, const struct course *b, int
 static int64_t shared(const struct course *a, const struct course *b, int64_t *alike)
 {
     int64_t shorter = a->steps < b->steps ? a->steps : b->steps;
-    *alike = shorter;
+    *alike = a->goes_back ? 0 : shorter;
     for (int i = 0; i < a->leaves->n; i++)
         if (a->leaves->leaf[i]->kind == LEAF_CONTROL) *alike = equal_steps(a, b, a->leaves->leaf[i], *alike);
     *alike = equal_batches(a, b, *alike);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPIKE_STEPS = 10 };
+enum { SPIKE_STEPS = 10, MOST_RETURNS = 10 };
 
 struct stop {
     int room; double sigma, dead;                           /* of the configuration */
@@ -15,6 +15,7 @@ struct stop {
                                                                far */
     int n, high; double *window;                            /* trailing losses; steps in a row above them */
     int64_t experts; int *idle;                             /* steps in a row without a token */
+    int returns;                                            /* to a checkpoint */
 };
 
 struct stop *stop_new(const struct train_conf *conf, int64_t experts)
@@ -86,12 +87,18 @@ const char *stop_look(struct stop *s, double loss, double grad_norm, double targ
                      : NULL;
 }
 
+const char *stop_return(struct stop *s)
+{
+    return ++s->returns > MOST_RETURNS ? "train.guard: it has gone back ten times, and goes wrong again" : NULL;
+}
+
 json_t *stop_save(const struct stop *s)
 {
     json_t *window = json_array(), *idle = json_array();
     for (int i = 0; i < s->n; i++) json_array_append_new(window, json_real(s->window[i]));
     for (int64_t i = 0; i < s->experts; i++) json_array_append_new(idle, json_integer(s->idle[i]));
-    return json_pack("{s:o, s:i, s:o, s:i}", "window", window, "high", s->high, "idle", idle, "empty", s->empty);
+    return json_pack("{s:o, s:i, s:o, s:i, s:i}", "window", window, "high", s->high, "idle", idle, "empty", s->empty,
+                     "returns", s->returns);
 }
 
 void stop_load(struct stop *s, const json_t *from)
@@ -100,6 +107,7 @@ void stop_load(struct stop *s, const json_t *from)
     s->n = (int)json_array_size(window) < s->room ? (int)json_array_size(window) : s->room;
     s->high = (int)json_integer_value(json_object_get(from, "high"));
     s->empty = (int)json_integer_value(json_object_get(from, "empty"));
+    s->returns = (int)json_integer_value(json_object_get(from, "returns"));
     for (int i = 0; i < s->n; i++) s->window[i] = json_number_value(json_array_get(window, (size_t)i));
     for (int64_t i = 0; i < s->experts; i++) s->idle[i] = (int)json_integer_value(json_array_get(idle, (size_t)i));
 }

@@ -13,6 +13,9 @@ void stop_free(struct stop *s);
    it has no loss. tokens[experts]: assignments of each expert, NaN where there is none. */
 const char *stop_look(struct stop *s, double loss, double grad_norm, double targets, const double *tokens);
 
+/* Of a run whose guard goes back: it does once more; the reason to end it as diverged instead, or NULL. */
+const char *stop_return(struct stop *s);
+
 /* Who computes nothing does not starve: NaN in place of idle experts. tokens[n]: those of all feed-forwards. */
 void stop_leave_idle(const struct model_conf *model, double *tokens, int64_t n);
 

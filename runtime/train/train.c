@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "train_private.h"
 #include "trunk.h"
+#include "model/registry.h"
 #include "base/file.h"
 #include "base/process.h"
 
@@ -164,7 +165,7 @@ static bool is_saved(const struct trainer *t)
 static bool may_go_ahead(const struct trainer *t)
 {
     const struct train_conf *c = &t->session->train;
-    return t->session->backend->fetch && !t->disk_low && !is_last(t) && t->done % c->eval_every != 0 &&
+    return t->session->backend->fetch && !t->goes_back && !t->disk_low && !is_last(t) && t->done % c->eval_every != 0 &&
            !is_saved(t);
 }
 
@@ -183,6 +184,9 @@ static bool train_step(struct trainer *t)
     return true;
 }
 
+/* Without a guard there is none. */
+static bool is_outlier(const struct trainer *t) { return metrics_get(t->train, "outlier") > 0; }
+
 static int log_step(struct trainer *t)
 {
     struct session *s = t->session;
@@ -191,12 +195,12 @@ static int log_step(struct trainer *t)
     metrics_set(t->train, "tokens", (double)tokens_before(t, t->done));
     metrics_set(t->train, "lr", t->lr);
     metrics_set(t->train, "clipped", s->train.clip > 0 && norm > s->train.clip);
-    bool outlier = metrics_get(t->train, "outlier") > 0;    /* without a guard there is none */
+    bool outlier = is_outlier(t);
     metrics_set(t->train, "skipped", !isfinite(norm) || targets == 0 || outlier);
     metrics_set(t->train, "wall_time", train_seconds(t));
     metrics_set(t->train, "wall_time_total", t->spent + clock_seconds() - t->began);
     int failure = store_append(t->store, STORE_TRAIN, t->done, metrics_values(t->train), &t->err);
-    if (!failure && outlier)
+    if (!failure && outlier && !t->goes_back)
         failure = store_event(t->store, t->done, LEVEL_WARNING, EVENT_SKIPPED,
                               "train.guard: loss or gradient norm far above the steps before; the update was left out",
                               &t->err);
@@ -226,6 +230,13 @@ static const char *diverged(struct trainer *t)
     gather_loads(t);
     return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"),
                      metrics_get(t->train, "targets"), t->loads);
+}
+
+/* Whether the guard sends the run back after this step. */
+static bool went_wrong(const struct trainer *t)
+{
+    bool number = isfinite(metrics_get(t->train, "loss")) && isfinite(metrics_get(t->train, "grad_norm"));
+    return t->goes_back && (is_outlier(t) || (!number && metrics_get(t->train, "targets") != 0));
 }
 
 /* False: asked to stop. */
@@ -345,7 +356,9 @@ static enum outcome loop(struct trainer *t)
         }
         if (!train_step(t)) return interrupted(t);
         if (log_step(t)) return leave(t, OUTCOME_FAILED);
-        const char *reason = diverged(t);
+        bool back = went_wrong(t);
+        const char *reason = back ? stop_return(t->stop) : diverged(t);
+        if (!reason && back && train_go_back(t)) return leave(t, OUTCOME_INPUT);
         if (reason) return end(t, OUTCOME_DIVERGED, STATUS_DIVERGED, EVENT_DIVERGED, reason);
     }
 }
@@ -373,6 +386,7 @@ static void prepare(struct trainer *t)
     t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_series, TRAIN_SERIES);
     t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_series, EVAL_SERIES);
     t->stop = stop_new(&s->train, gather_loads(t));
+    t->goes_back = module_traits(s->train.guard).goes_back;
     state_fill(s->state, t->point->seed);
 }
 
@@ -404,6 +418,7 @@ static enum outcome start(struct trainer *t, const struct past *past)
     enum outcome outcome = open_point(t);
     if (outcome) return outcome;
     if (train_open(t, past)) return leave(t, past->exists ? OUTCOME_INPUT : OUTCOME_FAILED);
+    if (t->goes_back && t->done == 0 && train_save(t)) return leave(t, OUTCOME_FAILED);
     t->first = t->done;
     t->first_tokens = tokens_before(t, t->first);
     t->began = clock_seconds();

@@ -170,6 +170,27 @@ void train_tidy(const struct trainer *t)
     if (json_integer_value(config_get(t->variant->config, "train.keep")) == 0) trunk_prune(t->study, t->number, 0);
 }
 
+/* The last step up to this one whose checkpoint is one whatever stopped the run meanwhile. */
+static int64_t regular(const struct trainer *t, int64_t step)
+{
+    return step - step % t->session->train.checkpoint_every;
+}
+
+int train_go_back(struct trainer *t)
+{
+    struct checkpoint c;
+    json_t *extra;
+    char path[4096], text[256], *dir = folder(t);
+    int64_t step = regular(t, t->done - 1);
+    snprintf(path, sizeof path, "%s/step-%08lld", dir, (long long)step);
+    free(dir);
+    if (checkpoint_load(path, t->session->leaves, t->session->state, &c, &extra, &t->err)) return -1;
+    json_decref(extra);
+    snprintf(text, sizeof text, "train.guard: far above the steps before, or no number; what steps %lld to %lld did is "
+             "taken back, and goes on from step %lld", (long long)step + 1, (long long)t->done, (long long)step);
+    return store_event(t->store, t->done, LEVEL_WARNING, EVENT_ROLLED_BACK, text, &t->err);
+}
+
 int train_save(struct trainer *t)
 {
     double start = clock_seconds();
@@ -178,6 +199,7 @@ int train_save(struct trainer *t)
     json_t *extra = memory_of(t);
     int keep = t->session->train.keep;
     struct held held = trunk_held(t->study, t->number);
+    if (t->goes_back) held.step[held.n++] = regular(t, t->done);
     int failure = store_flush(t->store, &t->err) ||
                   checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, keep ? keep : 1,
                                   &held, &c, &t->err) ||

@@ -31,6 +31,7 @@ struct trainer {
                                                                another run */
     bool ahead;                                             /* the one after them is given to the device already */
     bool data_lost;                                         /* the file of the tokens became shorter */
+    bool goes_back;                                         /* the guard's: after an outlier, to a checkpoint */
     double lr, told; bool disk_low;                         /* of the last of them; when the watcher was told; seen
                                                                then */
     struct err err; int cause;                              /* of a failure; errno with it */
@@ -43,6 +44,7 @@ static inline double train_seconds(const struct trainer *t)
 
 int train_open(struct trainer *t, const struct past *past);         /* makes the run file, or goes on with it */
 int train_save(struct trainer *t);                                  /* a checkpoint */
+int train_go_back(struct trainer *t);    /* the state is the last regular checkpoint's again; the step stays */
 void train_tidy(const struct trainer *t);                           /* no checkpoint of a run that is over, where none
                                                                        is to be kept */
 int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event,

@@ -60,7 +60,7 @@ bool trunk_is_left(const struct study *s, int point, int64_t step)
 
 struct held trunk_held(const struct study *s, int point)
 {
-    struct held held = { 0, xcalloc((size_t)s->n_points, sizeof *held.step) };
+    struct held held = { 0, xcalloc((size_t)s->n_points + 1, sizeof *held.step) };
     for (int p = point + 1; p < s->n_points; p++)
         if (s->point[p].shared > 0 && s->point[p].trunk == point && !has_begun(s, p))
             held.step[held.n++] = s->point[p].shared;

@@ -24,7 +24,8 @@ int trunk_rows(const struct trunk *trunk, const struct study *s, struct store *t
 /* Of points whose trunk study_trunks found */
 bool trunk_is_there(const struct study *s, int point);              /* what one waits for, or what it made of it */
 bool trunk_is_left(const struct study *s, int point, int64_t step); /* by another, after this step */
-struct held trunk_held(const struct study *s, int point);           /* where others are still to leave it */
+struct held trunk_held(const struct study *s, int point);           /* where others are still to leave it, with room
+                                                                       for one more */
 void trunk_prune(const struct study *s, int point, int keep);       /* all checkpoints but these and the newest */
 void trunk_release(const struct study *s, int point);               /* what its trunk, when it is over, held for it */
 

@@ -1,0 +1,50 @@
+#!/bin/sh
+# A guard that goes back to a checkpoint: killed or asked to stop at any time, the run ends with the bits of one that was
+# left alone, and what was taken back is in its file.
+set -eu
+. "$(dirname "$0")/study.sh"
+rounds=${SLUICE_FULL:+40}
+rounds=${rounds:-8}
+
+cat >study.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", data = "synthetic", replicates = 2,
+  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 } } },
+  variants = { base = {} },
+  train = { steps = 120, batch = 2, micro = 2, eval_every = 40, eval_tokens = 256, checkpoint_every = 15, keep = 1,
+            guard = { "rollback", window = 16, sigma = 3.4 },
+            optim = { "adamw", lr = 1e-2 }, schedule = { "constant", warmup = 4 } },
+}
+LUA
+leaves 0 "$sluice" run study.lua --out calm --progress none
+for run in calm/s/*/*; do
+    leaves 0 "$sluice" show "$run"
+    returns=$(grep -c rolled_back log)
+    [ "$returns" -ge 2 ] && [ "$returns" -le 10 ] || fail "$returns returns"
+    says "is taken back, and goes on from step"
+    [ "$(ls "$run/checkpoints")" = step-00000120 ] || fail "$(ls "$run/checkpoints") are left, keep is 1"
+done
+
+for signal in KILL TERM; do
+    i=0
+    while [ $i -lt "$rounds" ]; do
+        i=$((i + 1))
+        if [ -f torn/s/study.json ]; then set -- resume torn/s; else set -- run study.lua --out torn; fi
+        setsid "$sluice" "$@" --progress none 2>>log &
+        study=$!
+        sleep 0.$((i * 37 % 10))$((i * 7 % 10))
+        kill -$signal -$study 2>/dev/null || :
+        wait $study 2>/dev/null || :
+    done
+    [ -f torn/s/study.json ] || leaves 0 "$sluice" run study.lua --out torn --progress none
+    leaves 0 "$sluice" resume torn/s --progress none
+    look equal calm/s torn/s checkpoints
+    stops=$(/usr/bin/python3 -c 'import h5py, sys
+print(sum(len(h5py.File(path, "r")["attempts"]) - 1 for path in sys.argv[1:]))' torn/s/*/*/run.h5)
+    [ "$stops" -ge 3 ] || fail "SIG$signal stopped $stops runs"
+    echo "SIG$signal: $stops runs were stopped: $(/usr/bin/python3 "$here/run_file.py" deaths torn/s/*/*/run.h5)" \
+        "(died, steps trained again); the same bits"
+    rm -rf torn
+done
