@@ -21,14 +21,20 @@ static double rate_at(const void *conf, double scale, int64_t step, int64_t step
     return c->decay < 1 ? (1 - c->decay) / (1 - pow(c->decay, t)) : 1 / t;
 }
 
-static struct node *rate(struct build *b, struct pick self)
+static void follow(struct build *b, struct pick self, const struct followed *of, int n, struct update u)
 {
-    return graph_control(b->graph, "average_rate", (struct control){ rate_at, self.conf, sizeof(struct conf), 0 });
+    struct node *rate = graph_control(b->graph, "average_rate",
+                                      (struct control){ rate_at, self.conf, sizeof(struct conf), 0 });
+    for (int i = 0; i < n; i++) average(b->graph, of[i].average, of[i].w, u.clip, rate);
 }
 
-static void traits(struct pick self, struct traits *t) { t->averages_from = ((const struct conf *)self.conf)->from; }
+static void traits(struct pick self, struct traits *t)
+{
+    t->averages_from = ((const struct conf *)self.conf)->from;
+    t->averages_by = "from";
+}
 
 const struct module average_ema = {
     .slot = SLOT_AVERAGE, .name = "ema", .about = "exponential average of the weights, which evaluation reads",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .average = rate,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .average = follow,
 };

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A guard that goes back to a checkpoint: killed or asked to stop at any time, the run ends with the bits of one that was
+# A guard that goes back to a checkpoint: killed or stopped at any time, the run ends with the bits of one that was
 # left alone, and what was taken back is in its file.
 set -eu
 . "$(dirname "$0")/study.sh"

@@ -151,6 +151,37 @@ static void averages_have_their_closed_form(void **state)
     check_closed_form(TEXT({"module": "ema", "decay": 1, "from": 1}), 1, 1);
 }
 
+/* The mean of the weights after the last `latest` of each `every` steps, also where a step is skipped; before the first
+   of them the weights. */
+static void the_last_times_have_equal_shares(void **state)
+{
+    (void)state;
+    enum { EVERY = 2, LATEST = 3, SO_MANY = 15, SKIPPED = 8 };
+    static const char *const paths[] = { "layers.0.attention.q.weight", "layers.1.ffn.router.bias", "final_norm.gain" };
+    struct session *s = open_session(TEXT({"module": "lawa", "every": 2, "latest": 3}), "fp32");
+    for (int k = 0; k < COUNT(paths); k++) assert_non_null(leaves_find(s->leaves, paths[k]));
+    real *kept[COUNT(paths)][SO_MANY + 1];
+    for (int step = 1; step <= SO_MANY; step++) {
+        train(s, step - 1, step != SKIPPED);
+        for (int k = 0; k < COUNT(paths); k++) {
+            const struct leaf *l = leaves_find(s->leaves, paths[k]);
+            real *mean = values_of(s, leaves_average(s->leaves, l));
+            int last = step / EVERY, first = last > LATEST ? last - LATEST + 1 : 1;
+            kept[k][step] = values_of(s, l);
+            for (int64_t i = 0; i < shape_count(l->decl.shape); i++) {
+                double want = last ? 0 : (double)kept[k][step][i];
+                for (int t = first; t <= last; t++) want += (double)kept[k][t * EVERY][i] / (last - first + 1);
+                if (!(fabs((double)mean[i] - want) <= 4 * 0x1p-24 * fmax(1, fabs(want))))
+                    fail_msg("%s %lld is %.9g after step %d, not %.9g", paths[k], (long long)i, (double)mean[i], step,
+                             want);
+            }
+            free(mean);
+        }
+    }
+    for (int k = 0; k < COUNT(paths); k++) for (int step = 1; step <= SO_MANY; step++) free(kept[k][step]);
+    session_free(s);
+}
+
 static const char *const precisions[] = { "fp32", "bf16" };
 
 /* Without a memory they are the weights, bit by bit, and so is what is measured. */
@@ -177,9 +208,10 @@ static void without_decay_they_are_the_weights(void **state)
 static void training_does_not_know_of_them(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        struct session *s = open_session(TEXT({"module": "ema", "decay": 0.9}), precisions[i]),
-                       *none = open_session(TEXT("none"), precisions[i]);
+    for (int i = 0; i < 4; i++) {
+        struct session *s = open_session(i % 2 ? TEXT({"module": "lawa", "every": 1, "latest": 3})
+                                               : TEXT({"module": "ema", "decay": 0.9}), precisions[i / 2]),
+                       *none = open_session(TEXT("none"), precisions[i / 2]);
         for (int step = 0; step < STEPS; step++) {
             train(s, step, true);
             train(none, step, true);
@@ -191,7 +223,7 @@ static void training_does_not_know_of_them(void **state)
             const struct leaf *l = none->leaves->leaf[k];
             if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
             real *a = values_of(s, leaves_find(s->leaves, l->path)), *b = values_of(none, l);
-            if (memcmp(a, b, leaf_bytes(l)) != 0) fail_msg("%s in %s: an average changes it", l->path, precisions[i]);
+            if (memcmp(a, b, leaf_bytes(l)) != 0) fail_msg("%s in %s: an average changes it", l->path, precisions[i / 2]);
             free(a);
             free(b);
         }
@@ -284,6 +316,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(averages_begin_as_their_weights), cmocka_unit_test(averages_have_their_closed_form),
+        cmocka_unit_test(the_last_times_have_equal_shares),
         cmocka_unit_test(without_decay_they_are_the_weights), cmocka_unit_test(training_does_not_know_of_them),
         cmocka_unit_test(evaluation_and_decoding_read_them), cmocka_unit_test(a_skipped_step_leaves_them),
         cmocka_unit_test(checkpoints_hold_them),

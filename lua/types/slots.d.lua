@@ -1619,6 +1619,8 @@
 ---| sluice.average.none
 ---| "ema" # exponential average of the weights, which evaluation reads
 ---| sluice.average.ema
+---| "lawa" # mean of the weights of several times, which evaluation reads
+---| sluice.average.lawa
 
 ---no averages
 ---@class sluice.average.none
@@ -1629,6 +1631,12 @@
 ---@field [1]? "ema"
 ---@field decay? number what a step keeps of the average; 1: the mean of all steps; default 0.999, 0 … 1
 ---@field from? integer steps before it begins, in which averages are the weights; default 0, ≥ 0
+
+---mean of the weights of several times, which evaluation reads
+---@class sluice.average.lawa
+---@field [1]? "lawa"
+---@field every? integer steps from one to the next that is averaged; default 100, ≥ 1
+---@field latest? integer how many are; default 5, 2 … 64
 
 ---@alias sluice.monitors
 ---| "weights" # size, gradient and change of each weight

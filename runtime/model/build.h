@@ -432,6 +432,13 @@ struct node *build_radius(struct build *b, const struct node *w);
 struct node *build_moment(struct build *b, const char *which, const struct node *w);
 struct node *build_memory_of(struct build *b, const char *which, const struct node *w, struct shape shape);
 
+/* ---- of averages ---- */
+
+/* A weight, or a buffer of the model's own, and its average. */
+struct followed { struct node *average, *w; };
+/* What it was at another time: a buffer, zero at first. */
+struct node *build_copy(struct build *b, int number, const struct node *w);
+
 /* ---- of guards ---- */
 
 /* Which steps are far above those before; with it a guard's conf begins. */

@@ -49,3 +49,8 @@ struct node *build_outliers(struct build *b, const struct outliers *c, struct no
                     "1 where loss or gradient norm was far above the steps before, and the update was left out");
     return go;
 }
+
+struct node *build_copy(struct build *b, int number, const struct node *w)
+{
+    return graph_buffer(b->graph, arena_text(b->arena, "copy.%d.%s", number, w->leaf->path), DTYPE_REAL, w->shape, 0);
+}

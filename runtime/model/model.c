@@ -147,12 +147,15 @@ static void follow(struct build *b, int leaves, struct update u)
 {
     struct graph *g = b->graph;
     struct pick p = b->train->average;
-    struct node *rate = p.module->average(b, p);
-    for (int i = 0; rate && i < leaves && !g->failed; i++) {
+    struct followed *of = arena_alloc(b->arena, (size_t)(leaves + 1) * sizeof *of);
+    int n = 0;
+    for (int i = 0; p.module->average && i < leaves && !g->failed; i++) {
         struct leaf *l = g->leaves->leaf[i];
         bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient && !l->of_training);
-        if (kept && l->decl.dtype == DTYPE_REAL) average(g, graph_average_of(g, l), graph_leaf(g, l), u.clip, rate);
+        if (kept && l->decl.dtype == DTYPE_REAL)
+            of[n++] = (struct followed){ graph_average_of(g, l), graph_leaf(g, l) };
     }
+    if (n > 0 && !g->failed) p.module->average(b, p, of, n, u);
 }
 
 static void build_update_region(struct build *b)

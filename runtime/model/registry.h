@@ -68,6 +68,7 @@ struct traits {
     int mtp_blocks;                                         /* blocks that MTP adds */
     const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
     int averages_from, guards_from;                         /* average, guard: as set */
+    const char *averages_by;                                /* average: the parameter that says it */
     bool goes_back;    /* guard: after an outlier the run goes on with the state of a checkpoint */
     bool paced;                                             /* optimizer: decay and momentum may change over a run */
     enum stepping stepping;                                 /* optimizer: what its steps go by */
@@ -181,7 +182,8 @@ struct module {
         /* optional: of a step's clip, as op clip_norm gives it, loss and gradient norm another clip */
         struct node *(*guard)(struct build *b, struct pick self, struct node *clip, struct node *loss,
                               struct node *norm);
-        struct node *(*average)(struct build *b, struct pick self);     /* rate of op average, REAL [1]; NULL: none */
+        /* optional: of all n, after the step's update */
+        void (*average)(struct build *b, struct pick self, const struct followed *of, int n, struct update u);
         struct {                                            /* all optional: metrics alone */
             /* In evaluations: the stream before and after a layer; attention as its heads look. */
             void (*watch_layer)(struct build *b, struct pick self, struct node *before, struct node *after);

@@ -1,5 +1,5 @@
 /* The update region. Any number of ops may change one weight; what changes weights runs before what reads them. Ops
-   that touch the same weight, and the buffers that they change, belong together: where there are several ranks one of
+   that touch the same weight, or its average, and the buffers that they change, belong together: where there are several ranks one of
    them holds the group, runs its ops alone, and gives the others what they read of it at the end of a phase.
 
    An op that depends on what ops of another holder changed, or that is nobody's and reads a change,
@@ -20,7 +20,11 @@ bool update_is_held(const struct node *n)
 {
     bool weight = false;
     if (n->region != REGION_UPDATE || n->op->kind != OP_COMPUTE || !op_changes(n->op)) return false;
-    for (int k = 0; k < n->n_in; k++) weight |= plan_leaf_of(n->in[k]) && plan_leaf_of(n->in[k])->kind == LEAF_WEIGHT;
+    for (int k = 0; k < n->n_in; k++) {
+        const struct leaf *l = plan_leaf_of(n->in[k]);
+        if (l && l->kind == LEAF_BUFFER) l = l->of;         /* an average goes with its weight */
+        weight |= l && l->kind == LEAF_WEIGHT;
+    }
     return weight;
 }
 

@@ -35,17 +35,11 @@ static void course_build(struct course *c, const json_t *config)
     model_load(json_object_get(config, "model"), c->arena, &model, &none);
     train_load(json_object_get(config, "train"), c->arena, &c->train, &none);
     if (none.n == 0)
-<<<<<<< HEAD
         model_build(c->graph, c->arena, &model, &c->train, MODE_TRAIN,
                     (struct model_size){ .batch = c->train.batch / c->train.micro, .seq = model.seq });
     c->steps = none.n == 0 && !c->graph->failed ? c->train.steps : 0;
     if (c->steps) c->ramps = train_ramps(&c->train, model.seq);
-=======
-        model_build(c->graph, c->arena, &model, &train, MODE_TRAIN,
-                    (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
     c->goes_back = none.n == 0 && module_traits(c->train.guard).goes_back;
-    c->steps = none.n == 0 && !c->graph->failed ? train.steps : 0;
->>>>>>> 4963da6 (A guard that goes back to the last checkpoint when a run goes wrong, while steps and data go on)
     problems_free(&none);
 }
 
