@@ -1,5 +1,5 @@
-/* The mean of the weights after the last `latest` of each `every` steps, as of the last checkpoints of a run; before the
-   first of them averages are the weights. Keeps latest - 1 copies of the weights. Kaddour 2022 (LAWA). */
+/* The mean of the weights after the last `latest` of each `every` steps, as of the last checkpoints of a run; before
+   the first of them averages are the weights. Keeps latest - 1 copies of the weights. Kaddour 2022 (LAWA). */
 #include "model/module.h"
 
 struct conf { int every, latest; };

@@ -223,7 +223,8 @@ static void training_does_not_know_of_them(void **state)
             const struct leaf *l = none->leaves->leaf[k];
             if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
             real *a = values_of(s, leaves_find(s->leaves, l->path)), *b = values_of(none, l);
-            if (memcmp(a, b, leaf_bytes(l)) != 0) fail_msg("%s in %s: an average changes it", l->path, precisions[i / 2]);
+            if (memcmp(a, b, leaf_bytes(l)) != 0)
+                fail_msg("%s in %s: an average changes it", l->path, precisions[i / 2]);
             free(a);
             free(b);
         }

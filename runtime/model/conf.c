@@ -148,7 +148,8 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
         problem_add(problems, "train.record", "needs train.eval_tokens: of how many tokens an evaluation has choices");
     int from = module_traits(conf->average).averages_from;
     if (from >= conf->steps)
-        module_problem(problems, "train.average", module_traits(conf->average).averages_by, "%d steps of a run of %d: nothing is averaged; at most %d",
+        module_problem(problems, "train.average", module_traits(conf->average).averages_by,
+                       "%d steps of a run of %d: nothing is averaged; at most %d",
                        from, conf->steps, conf->steps - 1);
     int judged = module_traits(conf->guard).guards_from;
     if (judged >= conf->steps)

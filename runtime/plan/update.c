@@ -1,6 +1,7 @@
 /* The update region. Any number of ops may change one weight; what changes weights runs before what reads them. Ops
-   that touch the same weight, or its average, and the buffers that they change, belong together: where there are several ranks one of
-   them holds the group, runs its ops alone, and gives the others what they read of it at the end of a phase.
+   that touch the same weight, or its average, and the buffers that they change, belong together: where there are
+   several ranks one of them holds the group, runs its ops alone, and gives the others what they read of it at the end
+   of a phase.
 
    An op that depends on what ops of another holder changed, or that is nobody's and reads a change,
    waits for the next phase. */

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* All that goes by the step is a control of the training graph, or how large its batch is. Where a run goes back to is a
-   checkpoint of its own. */
+/* All that goes by the step is a control of the training graph, or how large its batch is. Where a run goes back to is
+   a checkpoint of its own. */
 struct course {
     char *rest; struct arena *arena; struct leaves *leaves; struct graph *graph; struct train_conf train;
     struct ramps ramps; int64_t steps; bool goes_back;
