@@ -31,12 +31,15 @@ static bool one_slot(const struct toggle *a, const struct toggle *b)
 }
 
 /* Branches that are normalised are not scaled by depth, a head that is not tied leaves embeddings as wide as usual;
-   attention may turn nothing of a head by positions, and where nothing turns, a norm behind it is one before it. */
+   attention may turn nothing of a head by positions, and where nothing turns, a norm behind it is one before it; a
+   warm-up of one step is at its end. */
 static bool is_silent(const struct toggle *t, const struct tiny *both)
 {
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;
     if (t->module->slot == SLOT_QK_NORM && t->param && strcmp(t->param->name, "behind") == 0)
         return !both->model.position.pick[0].module->position_back;
+    if (t->param && strcmp(t->param->name, "warmup_from") == 0)
+        return schedule_warmup(both->train.schedule, &both->train, both->model.seq) <= 1;
     if (t->module->slot != SLOT_INIT) return false;
     if (t->param && strcmp(t->param->name, "embed") == 0 && !module_traits(both->model.head).tied) return true;
     return module_traits(both->model.residual.pick[0]).branch_bounded;
