@@ -126,7 +126,7 @@ static void evaluations_have_a_size_of_their_own(void **state)
 {
     (void)state;
     struct model_conf model = { .seq = 64 };
-    struct warmup none = { 0, 0 };
+    struct warmup none = { 0, 0, 0 };
     struct train_conf train = { .steps = 1, .schedule = { module_find(SLOT_SCHEDULE, "constant"), &none } };
     struct model_size size = model_eval_size(&model, &train, 8);
     assert_true(size.batch == 8 && size.seq == 64 && !*size.of);
