@@ -53,18 +53,22 @@ static void gradient_forward(const struct args *a)
            reals(&a->out[1]), a->step->micro == 0);
 }
 
+/* Blocks of the backward pass, which leave a part each: by the shape, as the plan knows no device. */
+static int blocks_of_backward(const struct args *a)
+{
+    int64_t blocks = (shape_count(a->in[0].shape) + BLOCK * LANES - 1) / (BLOCK * LANES);
+    return blocks < BLOCK ? (int)blocks : (int)BLOCK;
+}
+
 static void gradient_backward(const struct args *a)
 {
     int64_t n = shape_count(a->in[0].shape);
-    int blocks = grid_for(a, n, BLOCK * LANES);
+    int blocks = blocks_of_backward(a);
     LAUNCH(a, amax_backward, blocks, BLOCK, 0, view_of(a->dout[0]), sum_of(a, 0), n, (float *)a->scratch);
     LAUNCH(a, amax_finish, 1, BLOCK, 0, (float *)a->scratch, blocks, reals(&a->out[1]));
 }
 
-static size_t gradient_scratch(const struct args *a)
-{
-    return (size_t)grid_for(a, shape_count(a->in[0].shape), BLOCK * LANES) * sizeof(float);
-}
+static size_t gradient_scratch(const struct args *a) { return (size_t)blocks_of_backward(a) * sizeof(float); }
 
 TWIN(gradient_amax, gradient_forward, gradient_backward, NULL, gradient_scratch);
 

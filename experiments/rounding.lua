@@ -4,7 +4,7 @@ local base = require "baseline"
 
 return sl.study {
   base = base, replicates = 5, data = "corpus.tok", baseline = "float", primary = "eval.loss",
-  train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 } },
+  train = { steps = 200, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 } },
   variants = {
     float = {},
     nearest = { ["train.rounding"] = "nearest" },

@@ -23,6 +23,6 @@ static struct node *product(struct build *b, struct pick self, struct node *x, s
 }
 
 const struct module fp8_delayed = {
-    .slot = SLOT_FP8, .name = "delayed", .about = "a scale for each tensor, by its largest value in steps before (TransformerEngine)",
+    .slot = SLOT_FP8, .name = "delayed", .about = "a scale for each tensor, by its past (TransformerEngine)",
     .conf_size = sizeof(struct conf), .params = params, .check = check, .product = product,
 };

@@ -1318,7 +1318,7 @@
 ---| sluice.fp8.tile
 ---| "tensor" # a scale for each tensor, by its largest value now
 ---| sluice.fp8.tensor
----| "delayed" # a scale for each tensor, by its largest value in steps before (TransformerEngine)
+---| "delayed" # a scale for each tensor, by its past (TransformerEngine)
 ---| sluice.fp8.delayed
 
 ---no product in FP8
@@ -1341,7 +1341,7 @@
 ---@field gradient? "none"|"e4m3"|"e5m2" format of the gradients of what products give; default e4m3
 ---@field power_of_two? boolean scales are powers of two; default false
 
----a scale for each tensor, by its largest value in steps before (TransformerEngine)
+---a scale for each tensor, by its past (TransformerEngine)
 ---@class sluice.fp8.delayed
 ---@field [1]? "delayed"
 ---@field roles? string of weights whose products are FP8, with spaces between; "": the matrices of attention and of feed-forwards; default 

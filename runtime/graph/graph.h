@@ -128,7 +128,7 @@ struct leaf {
     int layer;    /* of a weight: the layer that it belongs to, -1 for none; MTP blocks count from L */
     bool everywhere;    /* a buffer that goes with a weight, and that every rank reads */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
-    bool of_training;                                       /* a buffer that training alone reads: nothing averages it */
+    bool of_training;    /* a buffer that training alone reads: nothing averages it */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
     int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
     enum weight_reads reads;                                       /* of a weight */

@@ -308,7 +308,8 @@ KERNELS(fp8_matmul) = { forward, backward, NULL };
 ATTRIBUTES(fp8_matmul, struct fp8_attr,
     CHOICE(struct fp8_attr, forward, NEEDED, FP8_FORMATS, "format of x and w"),
     CHOICE(struct fp8_attr, gradient, NEEDED, FP8_FORMATS, "format of the gradient of y"),
-    CHOICE(struct fp8_attr, scaling, NEEDED, "tile tensor delayed", "who shares a scale: see the file"),
+    CHOICE(struct fp8_attr, scaling, NEEDED, "tile tensor delayed",
+           "who shares a scale: 128 values along the sum; a tensor; the same, by its past"),
     BOOL(struct fp8_attr, power, false, "scales are powers of two"));
 OP(fp8_matmul, .inputs = "x[R,K] w[N,K|E,N,K] offsets?:I32[E+1] history?:REAL[H,3]",
    .outputs = "y:ACT[R,N] amax:REAL[2]",
