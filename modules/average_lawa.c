@@ -4,7 +4,7 @@
 
 struct conf { int every, latest; };
 static const struct param params[] = {
-    INT(struct conf, every, 100, 1, 1e9, "step", "steps from one to the next that is averaged"),
+    INT(struct conf, every, 5, 1, 1e9, "step", "steps from one to the next that is averaged"),
     INT(struct conf, latest, 5, 2, 64, "", "how many are"),
     { 0 }
 };

@@ -1635,7 +1635,7 @@
 ---mean of the weights of several times, which evaluation reads
 ---@class sluice.average.lawa
 ---@field [1]? "lawa"
----@field every? integer steps from one to the next that is averaged; default 100, ≥ 1
+---@field every? integer steps from one to the next that is averaged; default 5, ≥ 1
 ---@field latest? integer how many are; default 5, 2 … 64
 
 ---@alias sluice.monitors
