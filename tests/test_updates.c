@@ -15,7 +15,7 @@ static void test_adamw_two_steps(void **state)
                 *v = values(&r, "v", SHAPE(1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+    struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, NULL, NULL,
                               (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 2 });
     struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums }),
                 *cosine = graph_result(r.graph, ratio, 1);
@@ -53,7 +53,7 @@ static void test_adamw_is_scale_free(void **state)
                 *v = values(&r, "v", SHAPE(4));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL, NULL,
           (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-12, .rate = 1 });
     run_start(&r, 1);
     run_fill(&r, w, 1, 1, 1, 1);
@@ -80,7 +80,7 @@ static void test_adamw_eps(void **state)
                 *v = values(&r, "v", SHAPE(1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL, NULL,
           (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 0.5, .rate = 1 });
     run_start(&r, 1);
     run_fill(&r, w, 1);
@@ -423,7 +423,7 @@ static void all_updates(int threads, double go, bool run, real *kept)
     struct muon_attr at = { .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, .steps = 5 };
     struct node *norm = global_norm(r.graph, 2, (struct node *[]){ grad, stack_grad });
     struct node *sums[] = {
-        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip, NULL,
+        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip, NULL, NULL,
               (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 1 }),
         muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, NULL, NULL, at),
         muon(r.graph, changed[5], grad, changed[6], lr, clip, NULL, NULL, at)
@@ -484,17 +484,31 @@ static void test_messages(void **state)
                 *ids = graph_input(r.graph, "ids", DTYPE_I32, SHAPE(3, 4));
     struct adamw_attr adam = { .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 1 };
     struct muon_attr at = { .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, .steps = 5 };
-    check_message(r.graph, adamw(r.graph, w, other, w, w, lr, lr, clip, NULL, adam),
+    check_message(r.graph, adamw(r.graph, w, other, w, w, lr, lr, clip, NULL, NULL, adam),
                   "'grad' is [4,3], [..] is needed: .. is [3,4] in 'w'");
-    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, NULL, adam), "'clip' is [1], [2] is needed");
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, NULL, NULL, adam), "'clip' is [1], [2] is needed");
     check_message(r.graph, muon(r.graph, w, w, other, lr, clip, NULL, NULL, at),
-                  "'m' is [4,3], [..] is needed: .. is [3,4] in 'w'");
+                  "'m' is REAL [4,3]: of a weight [3,4] it is REAL of that shape, U8 [12,2] or U8 [1,260]");
+    at.heads = 2;
+    check_message(r.graph, muon(r.graph, w, w, w, lr, clip, NULL, NULL, at),
+                  "2 heads do not divide the rows of a weight [3,4]");
+    at.heads = 0;
+    check_message(r.graph, dion(r.graph, w, w, w, w, lr, lr, (struct dion_attr){ .scale = 1 }), "'clip' is [1]");
+    check_message(r.graph, dion(r.graph, w, w, w, values(&r, "q", SHAPE(4, 4)), lr, clip, (struct dion_attr){ 0 }),
+                  "'q' has 16 values: of each of 1 matrices it has 1 to 3 rows of 4");
+    check_message(r.graph, soap(r.graph, (struct soap){ w, w, w, w, lr, clip, lr, w, NULL, NULL, NULL },
+                                (struct soap_attr){ .every = 1 }), "'left' has a basis, and nothing else");
+    check_message(r.graph, soap(r.graph, (struct soap){ w, w, w, w, lr, clip, lr, w, w, NULL, NULL },
+                                (struct soap_attr){ .every = 1 }), "'left' and its basis are of 1 matrices [3,3]");
+    adam.masked = adam.lazy = 1;
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, NULL, NULL, adam), "what is lazy is not masked");
+    adam.masked = adam.lazy = 0;
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "neurons have v, and nothing else");
     at.neurons = NEURONS_ROW;
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "'v' has 4 values, 3 are needed");
     at.neurons = NEURONS_SHORT;
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, flat, at), "'radius' has 4 values, 1 are needed");
-    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, flat, adam),
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, flat, NULL, adam),
                   "a radius for each matrix is needed: there are 4");
     check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, NULL, by_sign),
                   "'counts' is [5], [E] is needed: E is 4 in 'bias', not 5");
