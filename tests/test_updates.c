@@ -1,5 +1,7 @@
 /* What changes weights: AdamW, Muon, QK-clip, averages, the balancing bias, and the norm that may stop them. */
 #include "run_graph.h"
+#include "backend/codes.h"
+#include "backend/rounds.h"
 #include <math.h>
 
 static struct node *values(struct run *r, const char *name, struct shape shape)
@@ -474,6 +476,53 @@ static void test_threads_keep_bits(void **state)
     for (int i = 0; i < CHANGED; i++) assert_true(one[i] != before[i]);
 }
 
+/* Every code is what its value is coded as, the two zeros but one; values go up with them, to 1; and a value of its bin is
+   no further from it than half the bin, of those that can be told from 0. */
+static void test_codes(void **state)
+{
+    (void)state;
+    for (int positive = 0; positive < 2; positive++) {
+        int numbers = positive ? 2 * CODE_SIGN : CODE_SIGN;
+        real last = 0;
+        for (int code = positive ? 2 : 1; code < numbers; code++) {
+            real value = code_value((uint8_t)code, positive);
+            assert_true(value > last);
+            assert_int_equal(code_of(value, positive), code);
+            if (!positive) assert_int_equal(code_of(-value, false), code | CODE_SIGN);
+            if (!positive) assert_true(code_value((uint8_t)(code | CODE_SIGN), false) == -value);
+            last = value;
+        }
+        assert_true(last == 1 && code_of(0, positive) == 0 && code_value(0, positive) == 0);
+        for (int i = 1; i < 1000; i++) {
+            real x = (real)pow(10, -6 * i / 1000.0), near = code_value(code_of(x, positive), positive);
+            assert_true(fabs((double)(near - x)) < (positive ? 0.25 : 0.5) * 0.9 * (double)x / 0.1);
+            assert_true(x < (real)0.1 || fabs((double)(near - x)) < 0.9 / (positive ? 128 : 64));
+        }
+    }
+    assert_true(code_of((real)1e-30, true) != 0 && code_of((real)1e-30, false) == 0);
+}
+
+/* Each pair once, and nobody twice in a round. */
+static void test_rounds(void **state)
+{
+    (void)state;
+    for (int n = 1; n < 12; n++) {
+        int met[12][12] = { { 0 } };
+        for (int round = 0; round < rounds_of(n); round++) {
+            unsigned there = 0;
+            for (int k = 0; k < rounds_pairs(n); k++) {
+                struct round_pair p = rounds_pair(n, round, k);
+                assert_true(p.low >= 0 && p.low < p.high && p.high < n + n % 2);
+                assert_false(there >> p.low & 1 || there >> p.high & 1);
+                there |= 1u << p.low | 1u << p.high;
+                met[p.low][p.high]++;
+            }
+        }
+        for (int i = 0; i < n; i++)
+            for (int k = i + 1; k < n; k++) assert_int_equal(met[i][k], 1);
+    }
+}
+
 static void test_messages(void **state)
 {
     (void)state;
@@ -538,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_unit_norm),
         cmocka_unit_test(test_average),
         cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits),
+        cmocka_unit_test(test_codes), cmocka_unit_test(test_rounds),
         cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
