@@ -19,12 +19,16 @@ struct adam_rates {
 static __device__ float unbias(double log_beta, float step) { return (float)(1 / (1 - exp(log_beta * step))); }
 
 /* top: the largest v, where that counts */
+static __device__ inline float along(const struct adam_rates &k, float g, float m, float v, float &top, bool tops)
+{
+    top = tops && top > v ? top : v;
+    return divide(k.now * m + k.ahead * g, sqrtf(top * k.unbias + k.inside) + k.eps);
+}
 static __device__ inline float direction(const struct adam_rates &k, float g, float &m, float &v, float &top, bool tops)
 {
     m = k.b1 * m + k.keep1 * g;
     v = k.b2 * v + k.keep2 * g * g;
-    top = tops && top > v ? top : v;
-    return divide(k.now * m + k.ahead * g, sqrtf(top * k.unbias + k.inside) + k.eps);
+    return along(k, g, m, v, top, tops);
 }
 
 static __device__ inline float moved(const struct adam_rates &k, float w, float u)
@@ -113,12 +117,13 @@ adamw_coded(const __grid_constant__ struct steps<adam<true>> a, struct coded fir
         for (int l = 0; l < MOMENT_EACH; l++) {
             int64_t i = from + threadIdx.x % WARP + l * WARP;
             if (i >= x.n) break;
-            float g = k.clip * x.grad[i], m1 = m[l], v1 = v[l], top1 = top[l], old = x.w[i],
-                  along = direction(k, g, m1, v1, top1, largest.data);
+            float g = k.clip * x.grad[i], old = x.w[i], m1 = moment_mean(k.b1, m[l], k.keep1, g),
+                  v1 = moment_mean(k.b2, v[l], __fmul_rn(k.keep2, g), g), top1 = top[l],
+                  way = along(k, g, m1, v1, top1, largest.data);
             bool rests = k.lazy && g == 0 && !u;
-            float w = rests ? old : moved(k, old, along);
+            float w = rests ? old : moved(k, old, way);
             if (!rests) m[l] = m1, v[l] = v1, top[l] = top1;
-            if (u) { u[i] = along; continue; }
+            if (u) { u[i] = way; continue; }
             x.w[i] = w;
             if (packed.data) store(packed, i, w);
             change_take(&sum, w, old);

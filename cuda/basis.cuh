@@ -43,9 +43,10 @@ static __device__ inline bool find_rotation(const struct side &s, int k, struct 
 {
     s.along[k] = 1, s.turn[k] = 0;
     if (p.high >= s.n) return false;
-    float across = s.square[p.low * s.n + p.high];
+    const float *low = s.square + (int64_t)p.low * s.n, *high = s.square + (int64_t)p.high * s.n;
+    float across = low[p.high];
     if (!(fabsf(across) > ROUNDING / 8)) return false;
-    float apart = (s.square[p.high * s.n + p.high] - s.square[p.low * s.n + p.low]) * __frcp_rn(2 * across),
+    float apart = (high[p.high] - low[p.low]) * __frcp_rn(2 * across),
           tangent = (apart < 0 ? -1 : 1) * __frcp_rn(fabsf(apart) + sqrtf(1 + apart * apart));
     s.along[k] = __frcp_rn(sqrtf(1 + tangent * tangent));
     s.turn[k] = tangent * s.along[k];
@@ -54,7 +55,7 @@ static __device__ inline bool find_rotation(const struct side &s, int k, struct 
 
 static __device__ inline bool jacobi_round(const struct side &s, int round)
 {
-    int pairs = (int)rounds_pairs(s.n), warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    int pairs = rounds_pairs(s.n), warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     float turned = 0;
     for (int k = threadIdx.x; k < pairs; k += BLOCK)
         if (find_rotation(s, k, rounds_pair(s.n, round, k))) turned = 1;
@@ -62,8 +63,8 @@ static __device__ inline bool jacobi_round(const struct side &s, int round)
     for (int k = warp; k < pairs; k += BLOCK / WARP) {
         struct round_pair p = rounds_pair(s.n, round, k);
         for (int i = lane; s.turn[k] != 0 && i < s.n; i += WARP) {
-            turn(s.square[p.low * s.n + i], s.square[p.high * s.n + i], s.along[k], s.turn[k]);
-            turn(s.other[p.low * s.n + i], s.other[p.high * s.n + i], s.along[k], s.turn[k]);
+            turn(s.square[(int64_t)p.low * s.n + i], s.square[(int64_t)p.high * s.n + i], s.along[k], s.turn[k]);
+            turn(s.other[(int64_t)p.low * s.n + i], s.other[(int64_t)p.high * s.n + i], s.along[k], s.turn[k]);
         }
     }
     __syncthreads();

@@ -17,6 +17,12 @@ static inline struct coded moment_of(const struct tensor &t, bool positive)
     return { t.data, t.data && shape_last(t.shape) == 2, positive };
 }
 
+/* a x + b y, in the bits of the CPU: of other bits would be other codes. */
+static __device__ inline float moment_mean(float a, float x, float b, float y)
+{
+    return __fadd_rn(__fmul_rn(a, x), __fmul_rn(b, y));
+}
+
 /* The n values from `at` on, which are block number `block`. By a whole warp. */
 static __device__ inline void moment_load(struct coded x, int64_t at, int64_t block, int n, float (&v)[MOMENT_EACH])
 {
@@ -38,11 +44,14 @@ static __device__ inline void moment_store(struct coded x, int64_t at, int64_t b
     for (int k = 0; k < MOMENT_EACH; k++)
         if ((int)(threadIdx.x % WARP) + k * WARP < n) largest = fmaxf(largest, fabsf(v[k]));
     largest = warp_max(largest);
+    if (!(largest >= CODE_LEAST)) largest = 0;
+    float by = largest > 0 ? __frcp_rn(largest) : 0;
+    __syncwarp();                                           /* all have read what was there */
     for (int k = 0; k < MOMENT_EACH; k++) {
         int i = threadIdx.x % WARP + k * WARP;
         if (i >= n) break;
         if (x.bf16) store({ x.data, true }, at + i, v[k]);
-        else codes[MOMENT_LARGEST + i] = largest > 0 ? code_of(divide(v[k], largest), x.positive) : 0;
+        else codes[MOMENT_LARGEST + i] = code_of(by * v[k], x.positive);
     }
     if (!x.bf16 && threadIdx.x % WARP == 0) *(float *)codes = largest;
 }

@@ -70,7 +70,7 @@ static __global__ void __launch_bounds__(BLOCK) muon_coded(struct momentum a, fl
             if (at >= n) break;
             int64_t i = start + from + at;
             float g = go ? a.clip[0] * a.grad[i] : 0;
-            m[l] = go ? a.mu * m[l] + g : 0;
+            m[l] = go ? moment_mean(a.mu, m[l], 1, g) : 0;
             x[i] = a.nesterov ? g + a.mu * m[l] : m[l];
             sum += (double)x[i] * x[i];
         }

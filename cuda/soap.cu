@@ -38,15 +38,19 @@ static __global__ void __launch_bounds__(BLOCK) soap_gradient(float *x, const fl
 }
 
 /* x: g, z: the same, rotated */
-struct moments { float *m, *v; const float *clip, *taken; int64_t n; struct soap_attr at; };
+struct moments {
+    float *m, *v;
+    const float *clip, *taken;
+    int64_t n;
+    float beta1, beta2, keep1, keep2, eps;
+    int every;
+};
 static __global__ void __launch_bounds__(BLOCK) soap_moments(struct moments a, const float *x, const float *z)
 {
-    float b1 = (float)a.at.beta1, b2 = (float)a.at.beta2, keep1 = (float)(1 - a.at.beta1),
-          keep2 = (float)(1 - a.at.beta2);
     if (a.clip[1] == 0 || *a.taken == 0) return;
     for (int64_t i = first_item(); i < a.n; i += all_items()) {
-        a.m[i] = b1 * a.m[i] + keep1 * x[i];
-        a.v[i] = b2 * a.v[i] + keep2 * z[i] * z[i];
+        a.m[i] = a.beta1 * a.m[i] + a.keep1 * x[i];
+        a.v[i] = a.beta2 * a.v[i] + a.keep2 * z[i] * z[i];
     }
 }
 
@@ -56,10 +60,10 @@ static __device__ inline float unbias(float log_beta, float t) { return divide(1
 /* z := Adam's direction, of z, m as it is rotated */
 static __global__ void __launch_bounds__(BLOCK) soap_direction(struct moments a, float *z, float log1, float log2)
 {
-    float t = *a.taken, first = unbias(log1, t), second = unbias(log2, t), eps = (float)a.at.eps;
+    float t = *a.taken, first = unbias(log1, t), second = unbias(log2, t);
     bool moves = a.clip[1] != 0 && t > 0;
     for (int64_t i = first_item(); i < a.n; i += all_items())
-        z[i] = moves ? divide(first * z[i], sqrtf(second * a.v[i]) + eps) : 0;
+        z[i] = moves ? divide(first * z[i], sqrtf(second * a.v[i]) + a.eps) : 0;
 }
 
 static __global__ void __launch_bounds__(BLOCK)
@@ -75,7 +79,7 @@ soap_follow(float *to, struct moments a, const int *order, int rows, int cols, b
 {
     const float *v = a.v + (int64_t)blockIdx.y * rows * cols;
     order += (int64_t)blockIdx.y * ((left ? rows : cols) + 1);
-    if (!is_due(a.clip, a.taken, (int)a.at.every)) return;
+    if (!is_due(a.clip, a.taken, a.every)) return;
     for (int r = blockIdx.x; r < rows; r += gridDim.x)
         for (int c = threadIdx.x; c < cols; c += BLOCK)
             to[((int64_t)blockIdx.y * rows + r) * cols + c] =
@@ -83,7 +87,7 @@ soap_follow(float *to, struct moments a, const int *order, int rows, int cols, b
 }
 static __global__ void __launch_bounds__(BLOCK) soap_followed(struct moments a, const float *from)
 {
-    if (!is_due(a.clip, a.taken, (int)a.at.every)) return;
+    if (!is_due(a.clip, a.taken, a.every)) return;
     for (int64_t i = first_item(); i < a.n; i += all_items()) a.v[i] = from[i];
 }
 
@@ -133,27 +137,29 @@ static void rotate(const struct args *a, const struct sizes *s, const struct bat
 
 static void find_direction(const struct args *a, const struct sizes *s, const struct batch &b)
 {
+    const struct soap_attr *at = (const struct soap_attr *)a->attr;
     const struct moments &m = b.moments;
     int grid = grid_for(a, m.n, BLOCK);
     rotate(a, s, b, false, b.x, b.z);
     LAUNCH(a, soap_moments, grid, BLOCK, 0, m, b.x, b.z);
     rotate(a, s, b, false, m.m, b.z);
-    LAUNCH(a, soap_direction, grid, BLOCK, 0, m, b.z, (float)log(m.at.beta1), (float)log(m.at.beta2));
+    LAUNCH(a, soap_direction, grid, BLOCK, 0, m, b.z, (float)log(at->beta1), (float)log(at->beta2));
     rotate(a, s, b, true, b.z, b.z);
 }
 
 static void update_side(const struct args *a, const struct sizes *s, const struct batch &b, const struct side &d,
                         bool left)
 {
+    const struct soap_attr *at = (const struct soap_attr *)a->attr;
     const struct moments &m = b.moments;
     int64_t n = d.n, all = b.count * n * n;
     if (!d.factor) return;
     product(a, b.count, n, n, left ? s->cols : s->rows, b.x, !left, b.x, left, d.square);
-    LAUNCH(a, soap_factor, grid_for(a, all, BLOCK), BLOCK, 0, d.factor, d.square, m.clip, (float)m.at.factor_beta,
-           (float)(1 - m.at.factor_beta), all);
+    LAUNCH(a, soap_factor, grid_for(a, all, BLOCK), BLOCK, 0, d.factor, d.square, m.clip, (float)at->factor_beta,
+           (float)(1 - at->factor_beta), all);
     LAUNCH(a, soap_find, b.count, BLOCK, 0, d, m.clip, m.taken);
     product(a, b.count, n, n, n, d.basis, false, d.factor, false, d.square);
-    LAUNCH(a, soap_refine, b.count, BLOCK, 0, d, m.clip, m.taken, (int)m.at.every);
+    LAUNCH(a, soap_refine, b.count, BLOCK, 0, d, m.clip, m.taken, m.every);
     LAUNCH(a, soap_follow, dim3(grid_for(a, s->rows, 1), b.count), BLOCK, 0, b.y, m, d.order, (int)s->rows,
            (int)s->cols, left);
     LAUNCH(a, soap_followed, grid_for(a, m.n, BLOCK), BLOCK, 0, m, b.y);
@@ -191,7 +197,9 @@ static void update(const struct args *a)
         void *packed = a->in[W].packed ? (__nv_bfloat16 *)a->in[W].packed + from * size : NULL;
         struct batch b = { count, x, y, z, side_at(a, LEFT, from, s.rows, room, s.batch),
                            side_at(a, RIGHT, from, s.cols, room, s.batch),
-                           { reals(&a->in[M]) + from * size, reals(&a->in[V]) + from * size, clip, taken, n, *at } };
+                           { reals(&a->in[M]) + from * size, reals(&a->in[V]) + from * size, clip, taken, n,
+                             (float)at->beta1, (float)at->beta2, (float)(1 - at->beta1), (float)(1 - at->beta2),
+                             (float)at->eps, (int)at->every } };
         LAUNCH(a, soap_gradient, grid_for(a, n, BLOCK), BLOCK, 0, x, reals(&a->in[GRAD]) + from * size, clip, n);
         find_direction(a, &s, b);
         move_matrices(a, { reals(&a->in[W]) + from * size, z, packed, NULL, size, count, s.spans },

@@ -49,7 +49,8 @@ static int32_t codes(int64_t i) { return (int32_t)(i % MOMENT_BYTES < MOMENT_LAR
                            positive_in(g, 1), positive_in(g, 2), (struct dion_attr){ 0.95, 0.1, 0.2 })) \
     CASE(soap, small, soap(g, (struct soap){ \
         real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 2, 3, 5), positive_in(g, 1), \
-        positive_in(g, 2), real_count_in(g, SHAPE(1), two_steps), real_in(g, 2, 3, 3), real_in(g, 2, 3, 3) }, \
+        positive_in(g, 2), real_count_in(g, SHAPE(1), two_steps), real_in(g, 2, 3, 3), real_in(g, 2, 3, 3), NULL, \
+        NULL }, \
                            (struct soap_attr){ 0.9, 0.95, 0.95, 1e-8, 0.1, 1, 2 })) \
     CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), \
                                        (struct clip_heads_attr){ 0.05, 0.5, 3 })) \

@@ -4,18 +4,16 @@
 #define SLUICE_ROUNDS_H
 
 #include "anywhere.h"
-#include <stdint.h>
 
 enum { ROUNDS_SWEEPS = 30 };    /* through all rounds, at most, of what turns by pairs until nothing is left to turn */
-struct round_pair { int64_t low, high; };
+struct round_pair { int low, high; };
 
-ANYWHERE int64_t rounds_pairs(int64_t n) { return (n + 1) / 2; }
-ANYWHERE int64_t rounds_of(int64_t n) { return 2 * rounds_pairs(n) - 1; }
+ANYWHERE int rounds_pairs(int n) { return (n + 1) / 2; }
+ANYWHERE int rounds_of(int n) { return 2 * rounds_pairs(n) - 1; }
 
-ANYWHERE struct round_pair rounds_pair(int64_t n, int64_t round, int64_t k)
+ANYWHERE struct round_pair rounds_pair(int n, int round, int k)
 {
-    int64_t others = rounds_of(n), one = k ? 1 + (k - 1 + round) % others : 0,
-            two = 1 + (others - 1 - k + round) % others;
+    int others = rounds_of(n), one = k ? 1 + (k - 1 + round) % others : 0, two = 1 + (others - 1 - k + round) % others;
     struct round_pair p = { one < two ? one : two, one < two ? two : one };
     return p;
 }

@@ -66,9 +66,10 @@ static inline void moment_write(const struct tensor *t, int64_t at, int64_t bloc
     uint8_t *codes = (uint8_t *)t->data + block * MOMENT_BYTES;
     float largest = 0;
     for (int64_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf((float)row[i]));
+    if (!(largest >= CODE_LEAST)) largest = 0;
     memcpy(codes, &largest, sizeof largest);
-    for (int64_t i = 0; i < n; i++)
-        codes[MOMENT_LARGEST + i] = largest > 0 ? code_of(row[i] / (real)largest, positive) : 0;
+    real by = largest > 0 ? 1 / (real)largest : 0;
+    for (int64_t i = 0; i < n; i++) codes[MOMENT_LARGEST + i] = code_of(by * row[i], positive);
 }
 
 #endif

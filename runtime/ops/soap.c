@@ -131,29 +131,30 @@ static void turn_rows(real *restrict x, real *restrict y, int64_t n, real cosine
 
 /* One round of Jacobi's rotations, of pairs that share nothing; whether there was anything to rotate. pair: of each its
    cosine and sine. */
-static bool jacobi_round(int64_t n, int64_t round, real *x, real *vectors, double *pair)
+static bool jacobi_round(int n, int round, real *x, real *vectors, double *pair)
 {
+    int64_t side = n;
     bool turned = false;
-    for (int64_t k = 0; k < rounds_pairs(n); k++) {
+    for (int k = 0; k < rounds_pairs(n); k++) {
         struct round_pair p = rounds_pair(n, round, k);
         pair[2 * k] = 1, pair[2 * k + 1] = 0;
         if (p.high >= n) continue;
-        double across = (double)x[p.low * n + p.high];
+        double across = (double)x[p.low * side + p.high];
         if (!(fabs(across) > ROUNDING / 8)) continue;
-        double apart = ((double)x[p.high * n + p.high] - (double)x[p.low * n + p.low]) / (2 * across),
+        double apart = ((double)x[p.high * side + p.high] - (double)x[p.low * side + p.low]) / (2 * across),
                tangent = (apart < 0 ? -1 : 1) / (fabs(apart) + sqrt(1 + apart * apart));
         pair[2 * k] = 1 / sqrt(1 + tangent * tangent);
         pair[2 * k + 1] = tangent * pair[2 * k];
         turned = true;
     }
-    for (int64_t k = 0; turned && k < rounds_pairs(n); k++) {
+    for (int k = 0; turned && k < rounds_pairs(n); k++) {
         struct round_pair p = rounds_pair(n, round, k);
         if (pair[2 * k + 1] == 0) continue;
-        turn_rows(x + p.low * n, x + p.high * n, n, (real)pair[2 * k], (real)pair[2 * k + 1]);
-        turn_rows(vectors + p.low * n, vectors + p.high * n, n, (real)pair[2 * k], (real)pair[2 * k + 1]);
+        turn_rows(x + p.low * side, x + p.high * side, n, (real)pair[2 * k], (real)pair[2 * k + 1]);
+        turn_rows(vectors + p.low * side, vectors + p.high * side, n, (real)pair[2 * k], (real)pair[2 * k + 1]);
     }
     for (int64_t r = 0; turned && r < n; r++)
-        for (int64_t k = 0; k < rounds_pairs(n); k++) {
+        for (int k = 0; k < rounds_pairs(n); k++) {
             struct round_pair p = rounds_pair(n, round, k);
             if (pair[2 * k + 1] != 0)
                 turn_rows(x + r * n + p.low, x + r * n + p.high, 1, (real)pair[2 * k], (real)pair[2 * k + 1]);
@@ -181,8 +182,8 @@ static void find_basis(const struct one *o, int64_t n, const real *factor, real 
     for (int64_t i = 0; i < n * n; i++) o->other[i] = i / n == i % n;
     for (int sweep = 0; sweep < ROUNDS_SWEEPS && turned; sweep++) {
         turned = false;
-        for (int64_t round = 0; round < rounds_of(n); round++)
-            turned |= jacobi_round(n, round, o->square, o->other, o->along);
+        for (int round = 0; round < rounds_of((int)n); round++)
+            turned |= jacobi_round((int)n, round, o->square, o->other, o->along);
     }
     for (int64_t i = 0; i < n; i++) o->along[i] = (double)o->square[i * n + i];
     sort_down(n, o->along, o->order);
