@@ -476,8 +476,8 @@ static void test_threads_keep_bits(void **state)
     for (int i = 0; i < CHANGED; i++) assert_true(one[i] != before[i]);
 }
 
-/* Every code is what its value is coded as, the two zeros but one; values go up with them, to 1; and a value of its bin is
-   no further from it than half the bin, of those that can be told from 0. */
+/* Every code is what its value is coded as, the two zeros but one; values go up with them, to 1; and a value of its bin
+   is no further from it than half the bin, of those that can be told from 0. */
 static void test_codes(void **state)
 {
     (void)state;

@@ -64,7 +64,8 @@ local exceptions = {
       or i.opcode:find("^rem%.[us]64") end, kernels = [[
         adamw_direction carry_on choice_mean dion_gradient drop_weightless fill_constant fill_diagonal hash_experts
         join_pooled_back join_pooled_index join_pooled_keys pack_weight place_values pool_windows_backward
-        reduce_parts round_up_or_down soap_direction soap_factor soap_followed soap_gradient soap_moments sort_scan ]] },
+        reduce_parts round_up_or_down soap_direction soap_factor soap_followed soap_gradient soap_moments
+        sort_scan ]] },
 }
 for _, e in ipairs(exceptions) do
     e.used = {}
