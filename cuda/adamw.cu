@@ -1,25 +1,49 @@
 /* m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w). Memory bounds it: a value
-   costs 28 bytes, and 2 for the weight rounded to bf16, which products read: that is the least. On a sphere, where
-   lengths must be known first, it costs 64. */
+   costs 28 bytes, 8 more with the largest v, and 2 for the weight rounded to bf16, which products read: that is the
+   least. Moments of 8 bits cost 16, and are bound by what makes codes. Where a matrix moves as a whole, on a sphere or
+   masked, it costs 64. */
+#include "moment.cuh"
 #include "step.cuh"
 
-enum { W, GRAD, M, V, LR, STEP, CLIP, RADIUS };             /* inputs */
-static const struct places at = { { M, V }, 0, LR, STEP, CLIP };
+enum { W, GRAD, M, V, LR, STEP, CLIP, RADIUS, LARGEST };    /* inputs */
+constexpr float LEAST_SHARE = 1e-3f;                        /* of values that are not masked */
+static const struct places at = { { M, V, LARGEST }, 0, LR, STEP, CLIP };
 
-/* u = (now m + ahead g) / (sqrt(unbias v + inside) + eps) */
-struct adamw {
-    enum { MEMORIES = 2 };
+/* Of all that goes by this name. u = (now m + ahead g) / (sqrt(unbias v + inside) + eps) */
+struct adam_rates {
+    float b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay, clip, rate;
+    bool cautious, lazy;
+};
+
+/* 1 / (1 - beta^step) */
+static __device__ float unbias(double log_beta, float step) { return (float)(1 / (1 - exp(log_beta * step))); }
+
+/* top: the largest v, where that counts */
+static __device__ inline float along(const struct adam_rates &k, float g, float m, float v, float &top, bool tops)
+{
+    top = tops && top > v ? top : v;
+    return divide(k.now * m + k.ahead * g, sqrtf(top * k.unbias + k.inside) + k.eps);
+}
+static __device__ inline float direction(const struct adam_rates &k, float g, float &m, float &v, float &top, bool tops)
+{
+    m = k.b1 * m + k.keep1 * g;
+    v = k.b2 * v + k.keep2 * g * g;
+    return along(k, g, m, v, top, tops);
+}
+
+static __device__ inline float moved(const struct adam_rates &k, float w, float u)
+{
+    float decay = k.cautious && u * w < 0 ? 0 : k.decay;
+    return w - k.rate * (u + decay * w);
+}
+
+template <bool TOPS> struct adam {
+    enum { MEMORIES = 2 + TOPS };
+    typedef struct adam_rates rates;
     struct adamw_attr at;
     double log1, log2;
-    struct rates {
-        float b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay, clip, rate;
-        bool cautious, lazy;
-    };
 
-    /* 1 / (1 - beta^step) */
-    static __device__ float unbias(double log_beta, float step) { return (float)(1 / (1 - exp(log_beta * step))); }
-
-    __device__ struct rates rates_of(const struct weight &x, float clip, float lr, float step) const
+    __device__ struct adam_rates rates_of(const struct weight &x, float clip, float lr, float step) const
     {
         double beta1 = at.beta1 * x.momentum, log = log1 + logf(x.momentum);
         float first = unbias(log, step), eps = (float)at.eps;
@@ -31,87 +55,198 @@ struct adamw {
         };
     }
 
-    static __device__ float direction(const struct rates &k, float g, float &m, float &v)
+    static __device__ void value(const struct adam_rates &k, float grad, float &w, float (&memory)[MEMORIES])
     {
-        m = k.b1 * m + k.keep1 * g;
-        v = k.b2 * v + k.keep2 * g * g;
-        return divide(k.now * m + k.ahead * g, sqrtf(v * k.unbias + k.inside) + k.eps);
-    }
-
-    static __device__ void value(const struct rates &k, float grad, float &w, float (&memory)[2])
-    {
-        float g = k.clip * grad, m1 = memory[0], v1 = memory[1], u = direction(k, g, m1, v1),
-              decay = k.cautious && u * w < 0 ? 0 : k.decay;
+        float g = k.clip * grad, m = memory[0], v = memory[1], top = memory[MEMORIES - 1],
+              u = direction(k, g, m, v, top, TOPS);
         if (k.lazy && g == 0) return;
-        memory[0] = m1;
-        memory[1] = v1;
-        w -= k.rate * (u + decay * w);
+        memory[0] = m;
+        memory[1] = v;
+        if (TOPS) memory[MEMORIES - 1] = top;
+        w = moved(k, w, u);
     }
 };
 
-static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant__ struct steps<adamw> a)
+static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant__ struct steps<adam<false>> a)
+{
+    step_span(a);
+}
+static __global__ void __launch_bounds__(BLOCK) amsgrad_span(const __grid_constant__ struct steps<adam<true>> a)
 {
     step_span(a);
 }
 
-/* u := the direction of one weight */
-static __global__ void __launch_bounds__(BLOCK) adamw_direction(const __grid_constant__ struct steps<adamw> a, float *u)
+/* ---- one weight, with moments of floats, or of what `moment` says ---- */
+
+/* u := the direction */
+static __global__ void __launch_bounds__(BLOCK)
+adamw_direction(const __grid_constant__ struct steps<adam<true>> a, float *u)
 {
-    __shared__ struct adamw::rates k;
+    __shared__ struct adam_rates k;
     const struct weight x = step_paced(a, a.all.of[0]);
     if (a.all.clip[1] == 0) return;
     if (threadIdx.x == 0) k = a.rule.rates_of(x, a.all.clip[0], *a.lr, *a.step);
     __syncthreads();
-    for (int64_t i = first_item(); i < x.n; i += all_items())
-        u[i] = adamw::direction(k, k.clip * x.grad[i], x.memory[0][i], x.memory[1][i]);
+    for (int64_t i = first_item(); i < x.n; i += all_items()) {
+        bool tops = x.memory[2];
+        float top = tops ? x.memory[2][i] : 0;
+        u[i] = direction(k, k.clip * x.grad[i], x.memory[0][i], x.memory[1][i], top, tops);
+        if (tops) x.memory[2][i] = top;
+    }
 }
 
-static struct adamw rule_of(const struct args *a)
+/* A span by a block. u NULL: w moves; else u := the direction. */
+static __global__ void __launch_bounds__(BLOCK)
+adamw_coded(const __grid_constant__ struct steps<adam<true>> a, struct coded first, struct coded second,
+            struct coded largest, float *u)
+{
+    __shared__ struct adam_rates k;
+    const struct weight x = step_paced(a, a.all.of[0]);
+    struct view packed = { x.packed, true };
+    struct change_sums sum = {};
+    if (a.all.clip[1] == 0) return;
+    if (threadIdx.x == 0) k = a.rule.rates_of(x, a.all.clip[0], *a.lr, *a.step);
+    __syncthreads();
+    for (int b = threadIdx.x / WARP; b < SPAN / MOMENT_BLOCK; b += BLOCK / WARP) {
+        int64_t from = (int64_t)blockIdx.x * SPAN + b * MOMENT_BLOCK, block = from / MOMENT_BLOCK;
+        float m[MOMENT_EACH], v[MOMENT_EACH], top[MOMENT_EACH];
+        if (from >= x.n) break;
+        int n = x.n - from < MOMENT_BLOCK ? (int)(x.n - from) : MOMENT_BLOCK;
+        moment_load(first, from, block, n, m);
+        moment_load(second, from, block, n, v);
+        moment_load(largest, from, block, n, top);
+        for (int l = 0; l < MOMENT_EACH; l++) {
+            int64_t i = from + threadIdx.x % WARP + l * WARP;
+            if (i >= x.n) break;
+            float g = k.clip * x.grad[i], old = x.w[i], m1 = moment_mean(k.b1, m[l], k.keep1, g),
+                  v1 = moment_mean(k.b2, v[l], __fmul_rn(k.keep2, g), g), top1 = top[l],
+                  way = along(k, g, m1, v1, top1, largest.data);
+            bool rests = k.lazy && g == 0 && !u;
+            float w = rests ? old : moved(k, old, way);
+            if (!rests) m[l] = m1, v[l] = v1, top[l] = top1;
+            if (u) { u[i] = way; continue; }
+            x.w[i] = w;
+            if (packed.data) store(packed, i, w);
+            change_take(&sum, w, old);
+        }
+        moment_store(first, from, block, n, m);
+        moment_store(second, from, block, n, v);
+        moment_store(largest, from, block, n, top);
+    }
+    sum = change_fold(sum);
+    if (threadIdx.x == 0 && !u) change_leave(sum, a.all.part + SUMS * blockIdx.x);
+}
+
+/* ---- masks: block (span, matrix) ---- */
+
+static __device__ inline bool agrees(float u, float g) { return (u > 0 && g > 0) || (u < 0 && g < 0); }
+
+static __global__ void __launch_bounds__(BLOCK) adamw_agree(struct matrices m, const float *grad, const float *clip,
+                                                            int *count)
+{
+    int64_t from = (int64_t)blockIdx.x * SPAN, to = m.n - from < SPAN ? m.n : from + SPAN, start = blockIdx.y * m.n;
+    int sum = 0;
+    if (clip[1] == 0) return;
+    for (int64_t i = start + from + threadIdx.x; i < start + to; i += BLOCK) sum += agrees(m.u[i], grad[i]);
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) count[blockIdx.y * gridDim.x + blockIdx.x] = sum;
+}
+
+static __global__ void __launch_bounds__(BLOCK) adamw_mask(struct matrices m, const float *grad, const float *clip,
+                                                           const int *count)
+{
+    int64_t from = (int64_t)blockIdx.x * SPAN, to = m.n - from < SPAN ? m.n : from + SPAN, start = blockIdx.y * m.n;
+    float sum = 0;
+    if (clip[1] == 0) return;
+    for (unsigned s = threadIdx.x; s < gridDim.x; s += BLOCK) sum += (float)count[blockIdx.y * gridDim.x + s];
+    float share = divide(block_sum(sum), (float)m.n), by = divide(1, fmaxf(share, LEAST_SHARE));
+    for (int64_t i = start + from + threadIdx.x; i < start + to; i += BLOCK)
+        m.u[i] = agrees(m.u[i], grad[i]) ? by * m.u[i] : 0;
+}
+
+/* ---- on the host ---- */
+
+template <bool TOPS> static struct adam<TOPS> rule_of(const struct args *a)
 {
     const struct adamw_attr *attr = (const struct adamw_attr *)a->attr;
     return { *attr, log(attr->beta1), log(attr->beta2) };
 }
 
+static bool is_coded(const struct args *a) { return moment_is_coded(a->in[M]); }
+
+/* Whether its matrices move as a whole; values of one. */
+static bool is_whole(const struct args *a)
+{
+    return a->in[RADIUS].data || ((const struct adamw_attr *)a->attr)->masked;
+}
+
 static int64_t matrix_of(const struct args *a)
 {
     struct shape w = a->in[W].shape;
-    return w.dim[w.rank - 2] * w.dim[w.rank - 1];
+    return w.dim[w.rank - 1] * (w.rank > 1 ? w.dim[w.rank - 2] : 1);
 }
 
-static void turn(const struct args *a)
+/* u := the direction, or where it is NULL, w moves. */
+static void go(const struct args *a, double *part, float *u)
 {
     const struct adamw_attr *attr = (const struct adamw_attr *)a->attr;
-    int64_t n = matrix_of(a), count = shape_count(a->in[RADIUS].shape);
+    int64_t n = shape_count(a->in[W].shape);
+    struct steps<adam<true>> s = { reals(&a->in[LR]), reals(&a->in[STEP]), paces(a, LR), rule_of<true>(a),
+                                   { reals(&a->in[CLIP]) } };
+    s.all.of[0] = weight_of(a, at, attr->decay, attr->rate, 0);
+    s.all.part = part;
+    if (is_coded(a))
+        LAUNCH(a, adamw_coded, spans_of(n), BLOCK, 0, s, moment_of(a->in[M], false), moment_of(a->in[V], true),
+               moment_of(a->in[LARGEST], true), u);
+    else LAUNCH(a, adamw_direction, grid_for(a, n, BLOCK), BLOCK, 0, s, u);
+}
+
+static void move_whole(const struct args *a)
+{
+    const struct adamw_attr *attr = (const struct adamw_attr *)a->attr;
+    const float *clip = reals(&a->in[CLIP]), *grad = reals(&a->in[GRAD]);
+    int64_t n = matrix_of(a), all = shape_count(a->in[W].shape);
+    int count = (int)(all / n), spans = spans_of(n);
     double *part = (double *)a->scratch;
-    float *u = (float *)(part + motion_doubles(count * spans_of(n), true));
-    struct steps<adamw> s = { reals(&a->in[LR]), reals(&a->in[STEP]), paces(a, LR), rule_of(a),
-                              { reals(&a->in[CLIP]) } };
-    s.all.of[0] = weight_of(a, at, 0, attr->rate, 0);
-    LAUNCH(a, adamw_direction, grid_for(a, n * count, BLOCK), BLOCK, 0, s, u);
-    move_matrices(a, { reals(&a->in[W]), u, a->in[W].packed, reals(&a->in[RADIUS]), n, (int)count, spans_of(n) },
-                  { reals(&a->in[CLIP]), reals(&a->in[LR]), (float)attr->rate, 0, false, part });
-    fold_changes(a, part, (int)(count * spans_of(n)), reals(&a->in[CLIP]), reals(&a->out[0]));
+    float *u = (float *)(part + motion_doubles(count * spans, true));
+    int *agreed = (int *)(u + all);
+    struct matrices m = { reals(&a->in[W]), u, a->in[W].packed, reals(&a->in[RADIUS]), n, count, spans };
+    go(a, NULL, u);
+    if (attr->masked) {
+        LAUNCH(a, adamw_agree, dim3(spans, count), BLOCK, 0, m, grad, clip, agreed);
+        LAUNCH(a, adamw_mask, dim3(spans, count), BLOCK, 0, m, grad, clip, agreed);
+    }
+    move_matrices(a, m, { clip, reals(&a->in[LR]), (float)attr->rate, (float)(attr->rate * attr->decay),
+                           attr->cautious != 0, part, paces(a, LR) });
+    fold_changes(a, part, count * spans, clip, reals(&a->out[0]));
 }
 
 static void update(const struct args *a)
 {
-    if (a->in[RADIUS].data) turn(a);
-    else step_launch<struct adamw_attr>(a, at, rule_of(a), adamw_span);
+    double *part = (double *)a->scratch;
+    if (is_whole(a)) move_whole(a);
+    else if (is_coded(a)) {
+        go(a, part, NULL);
+        fold_changes(a, part, spans_of(shape_count(a->in[W].shape)), reals(&a->in[CLIP]), reals(&a->out[0]));
+    } else if (a->in[LARGEST].data) step_launch<struct adamw_attr>(a, at, rule_of<true>(a), amsgrad_span);
+    else step_launch<struct adamw_attr>(a, at, rule_of<false>(a), adamw_span);
 }
 
 static size_t scratch(const struct args *a)
 {
-    if (!a->in[RADIUS].data) return step_scratch(a);
-    return motion_doubles(shape_count(a->in[RADIUS].shape) * spans_of(matrix_of(a)), true) * sizeof(double) +
-           (size_t)shape_count(a->in[W].shape) * sizeof(float);
+    if (!is_whole(a)) return step_scratch(a);
+    int64_t all = shape_count(a->in[W].shape), spans = all / matrix_of(a) * spans_of(matrix_of(a));
+    return motion_doubles(spans, true) * sizeof(double) + (size_t)all * sizeof(float) + spans * sizeof(int);
 }
 
 extern "C" kernel *fuse_adamw(const struct args *a, const struct args *b)
 {
     const struct adamw_attr *x = (const struct adamw_attr *)a->attr, *y = (const struct adamw_attr *)b->attr;
     bool same = x->beta1 == y->beta1 && x->beta2 == y->beta2 && x->eps == y->eps && x->nesterov == y->nesterov &&
-                x->inside == y->inside && x->cautious == y->cautious && x->lazy == y->lazy;
-    return same && !a->in[RADIUS].data && !b->in[RADIUS].data && step_together(a, b, at) ? update : NULL;
+                x->inside == y->inside && x->cautious == y->cautious && x->lazy == y->lazy &&
+                !a->in[LARGEST].data == !b->in[LARGEST].data;
+    bool apart = is_whole(a) || is_whole(b) || is_coded(a) || is_coded(b);
+    return same && !apart && step_together(a, b, at) ? update : NULL;
 }
 
 TWIN(adamw, update, NULL, NULL, scratch);

@@ -4,6 +4,7 @@
    go in batches of bounded scratch. */
 #include "backend/quintic.h"
 #include "gemm.h"
+#include "moment.cuh"
 #include "neurons.cuh"
 #include "update.cuh"
 
@@ -18,7 +19,7 @@ static struct sizes sizes_of(const struct args *a)
     const struct muon_attr *at = (const struct muon_attr *)a->attr;
     struct shape w = a->in[W].shape;
     struct sizes s = {};
-    s.rows = w.rank > 1 ? w.dim[w.rank - 2] : 1;
+    s.rows = w.rank > 1 ? w.dim[w.rank - 2] / (at->heads ? at->heads : 1) : 1;
     s.cols = w.dim[w.rank - 1];
     s.stack = shape_count(w) / (s.rows * s.cols);
     s.low = s.rows < s.cols ? s.rows : s.cols;
@@ -36,7 +37,9 @@ static struct sizes sizes_of(const struct args *a)
 
 /* From the first of a batch on; n: values of one. x := what is to be made orthogonal, and its squares. A step that is
    skipped leaves m as it is. by: factor on mu; NULL: 1. */
-struct momentum { float *m; const float *grad, *clip, *by; float mu; bool nesterov; int64_t n; };
+struct momentum {
+    float *m; const float *grad, *clip, *by; float mu; bool nesterov; int64_t n; struct coded coded;
+};
 static __global__ void __launch_bounds__(BLOCK) muon_momentum(struct momentum a, float *x, double *part)
 {
     int64_t from = (int64_t)blockIdx.x * SPAN, to = a.n - from < SPAN ? a.n : from + SPAN, start = blockIdx.y * a.n;
@@ -48,6 +51,34 @@ static __global__ void __launch_bounds__(BLOCK) muon_momentum(struct momentum a,
         if (go) a.m[i] = m;
         x[i] = value;
         sum += (double)value * value;
+    }
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) part[blockIdx.y * gridDim.x + blockIdx.x] = sum;
+}
+
+/* The same of an m that is no floats, a block of codes by a warp. */
+static __global__ void __launch_bounds__(BLOCK) muon_coded(struct momentum a, float *x, double *part)
+{
+    int64_t blocks = (a.n + MOMENT_BLOCK - 1) / MOMENT_BLOCK, start = blockIdx.y * a.n;
+    bool go = a.clip[1] != 0;
+    float mu = a.by ? a.mu * *a.by : a.mu;
+    double sum = 0;
+    for (int b = threadIdx.x / WARP; b < SPAN / MOMENT_BLOCK; b += BLOCK / WARP) {
+        int64_t from = (int64_t)blockIdx.x * SPAN + b * MOMENT_BLOCK, block = blockIdx.y * blocks + from / MOMENT_BLOCK;
+        float m[MOMENT_EACH];
+        if (from >= a.n) break;
+        int n = a.n - from < MOMENT_BLOCK ? (int)(a.n - from) : MOMENT_BLOCK;
+        moment_load(a.coded, start + from, block, n, m);
+        for (int l = 0; l < MOMENT_EACH; l++) {
+            int at = threadIdx.x % WARP + l * WARP;
+            if (at >= n) break;
+            int64_t i = start + from + at;
+            float g = go ? a.clip[0] * a.grad[i] : 0;
+            m[l] = go ? moment_mean(mu, m[l], 1, g) : 0;
+            x[i] = a.nesterov ? g + mu * m[l] : m[l];
+            sum += (double)x[i] * x[i];
+        }
+        if (go) moment_store(a.coded, start + from, block, n, m);
     }
     sum = block_sum(sum);
     if (threadIdx.x == 0) part[blockIdx.y * gridDim.x + blockIdx.x] = sum;
@@ -140,9 +171,14 @@ static void load(const struct args *a, const struct sizes *s, const struct room 
     const struct muon_attr *at = (const struct muon_attr *)a->attr;
     int64_t size = s->rows * s->cols;
     struct momentum m = { reals(&a->in[M]) + from * size, reals(&a->in[GRAD]) + from * size, reals(&a->in[CLIP]),
-                          paces(a, LR) ? reals(&a->in[LR]) + 2 : NULL, (float)at->momentum, at->nesterov != 0, size };
+                          paces(a, LR) ? reals(&a->in[LR]) + 2 : NULL, (float)at->momentum, at->nesterov != 0, size,
+                          moment_of(a->in[M], false) };
     dim3 grid(s->spans, batch);
-    LAUNCH(a, muon_momentum, grid, BLOCK, 0, m, r->x, r->part);
+    if (moment_is_coded(a->in[M])) {
+        int64_t bytes = m.coded.bf16 ? 2 * size : (size + MOMENT_BLOCK - 1) / MOMENT_BLOCK * MOMENT_BYTES;
+        m.coded.data = (char *)m.coded.data + from * bytes;
+        LAUNCH(a, muon_coded, grid, BLOCK, 0, m, r->x, r->part);
+    } else LAUNCH(a, muon_momentum, grid, BLOCK, 0, m, r->x, r->part);
     if (at->even) {
         struct lines l = { r->x, (int)s->rows, (int)s->cols, (int)s->rows, false, r->line };
         square_lines(a, l, batch);

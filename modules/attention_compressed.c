@@ -90,6 +90,7 @@ static struct index_topk indexer(struct build *b, const struct conf *c, struct n
     i.k = pooled(b, c, u, start, c->index_dim, &zero);                                          /* [B,E,N] */
     i.q = placed(b, linear(b, "q", ROLE_Q, detach(g, latent), (int64_t)c->index_heads * c->index_dim), NULL, zero,
                  c->index_heads, false);                                                        /* [T,J,N] */
+    build_heads(b, "q", c->index_heads);
     i.w = scale(g, linear(b, "w", ROLE_GATE, u, c->index_heads), 1 / sqrt((double)c->index_heads * c->index_dim));
     build_leave(b);
     i.chosen = i.k->shape.dim[1] < c->top_k ? i.k->shape.dim[1] : c->top_k;
@@ -158,6 +159,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct node *latent = build_norm(b, "q_norm", linear(b, "q_down", ROLE_LATENT_DOWN, u, c->q_rank)),
                 *q = linear(b, "q", ROLE_Q, latent, (int64_t)c->heads * c->head_dim),
                 *kv = build_norm(b, "kv_norm", linear(b, "kv", ROLE_K, u, c->head_dim));
+    build_heads(b, "q", c->heads);
     q = rmsnorm(g, view(g, q, SHAPE(b->tokens, c->heads, c->head_dim)), NULL, 1e-6, false);
     kv = view(g, placed(b, kv, NULL, zero, 1, false), SHAPE(b->tokens, c->head_dim));
     struct cached raw = build_cached_in(b, "kv", kv, (struct mask){ .window = c->window });      /* [T,W], [B,C,W] */

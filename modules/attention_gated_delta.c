@@ -51,6 +51,7 @@ static struct node *project(struct build *b, const struct conf *c, const char *n
                             struct node *start, int64_t heads, int64_t width)
 {
     struct node *x = linear(b, name, role, u, heads * width);                                   /* [T,heads*width] */
+    build_heads(b, name, heads);
     if (c->conv > 0) x = build_conv(b, name, x, start, c->conv, false);
     enum gated at = role == ROLE_Q ? GATED_QUERIES : role == ROLE_K ? GATED_KEYS : GATED_VALUES;
     return gated(b, c, at, u, view(b->graph, x, SHAPE(b->tokens, heads, width)), NULL);

@@ -96,6 +96,8 @@ static struct kv project(struct build *b, const void *context, struct node *from
     struct node *first = reads ? build_kept_first(b, "attention.v") : NULL,
                 *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
                 *v = first ? first : affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);
+    build_heads(b, "k", c->kv_heads);
+    if (!first) build_heads(b, "v", c->kv_heads);
     k = gated(b, c, GATED_KEYS, from, heads_of(b, c, CONV_KEYS, "k", k), NULL);
     struct cached keys = build_cached_in(b, "k", finish(b, c, "k", k), kept);       /* [T,G,W], cached [B,C,G,W] */
     if (first) return (struct kv){ keys.x, first, build_kept_first(b, "attention.value"), keys.pos, keys.start };

@@ -68,6 +68,7 @@ static struct node *rotated(struct build *b, const struct conf *c, const char *n
 {
     if (c->rope_dim == 0) return NULL;
     x = linear(b, name, role, x, heads * c->rope_dim);
+    build_heads(b, name, heads);
     return build_position(b, view(b->graph, x, SHAPE(b->tokens, heads, c->rope_dim)));
 }
 
@@ -93,7 +94,9 @@ static struct kv project(struct build *b, const void *context, struct node *from
 static struct node *up(struct build *b, const struct conf *c, const char *name, enum role role, int64_t width)
 {
     struct shape shape = SHAPE(c->heads * width, c->kv_rank);
-    return build_weight(b, arena_text(b->arena, "%s.weight", name), role, shape, build_init(b, role, shape));
+    struct node *w = build_weight(b, arena_text(b->arena, "%s.weight", name), role, shape, build_init(b, role, shape));
+    build_heads(b, name, c->heads);
+    return w;
 }
 
 /* What it makes of them, [T,H,width]. */
@@ -153,6 +156,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct node *from = c->q_rank ? latent(b, c, "q", u, c->q_rank) : u;
     struct node *q = linear(b, "q", ROLE_Q, from, (int64_t)c->heads * c->nope_dim),
                 *q_rope = rotated(b, c, "q_rope", ROLE_Q, from, c->heads);                      /* [T,H,P] */
+    build_heads(b, "q", c->heads);
     q = view(g, q, SHAPE(b->tokens, c->heads, c->nope_dim));
     struct node *k_up = up(b, c, "k_up", ROLE_K, c->nope_dim), *v_up = up(b, c, "v_up", ROLE_V, c->value_dim);
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });

@@ -4,7 +4,9 @@
 static struct queries queries(struct build *b, struct pick self, struct node *u, struct heads h)
 {
     (void)self;
-    return (struct queries){ .q = affine(b, h.bias, "q", ROLE_Q, u, h.n * h.width), .k = 1, .heads = h };
+    struct queries made = { .q = affine(b, h.bias, "q", ROLE_Q, u, h.n * h.width), .k = 1, .heads = h };
+    build_heads(b, "q", h.n);
+    return made;
 }
 
 static struct node *output(struct build *b, struct pick self, const struct queries *q, struct node *heads)

@@ -54,6 +54,7 @@ static struct queries queries(struct build *b, struct pick self, struct node *u,
     q.k = shape_last(q.r.index->shape);
     build_enter(b, "experts");
     struct node *rows = expert_affine(b, h.bias, "q", ROLE_Q, &q.r, &q.d, q.d.rows, h.n * h.width);
+    build_heads(b, "q", h.n);
     build_leave(b);
     struct node *pairs = gather(g, rows, view(g, q.d.inverse, SHAPE(b->tokens * q.k)),
                                 view(g, q.d.order, SHAPE(rows->shape.dim[0], 1)));              /* [T K,H W] */

@@ -72,6 +72,7 @@ static struct index_topk indexer(struct build *b, const struct conf *c, const st
     struct shape keys = SHAPE(c->dim, shape_last(u->shape));
     build_enter(b, "index");
     i.q = placed(b, linear(b, "q", ROLE_Q, from, (int64_t)c->heads * c->dim), c->heads, c->dim);        /* [T,J,N] */
+    build_heads(b, "q", c->heads);
     i.w = scale(g, linear(b, "w", ROLE_GATE, u, c->heads), 1 / sqrt((double)c->heads * c->dim));        /* [T,J] */
     struct node *k = matmul(g, u, build_weight(b, "k.weight", ROLE_K, keys, build_init(b, ROLE_K, keys)), DTYPE_REAL);
     k = view(g, placed(b, layer_norm(b, "k_norm", k), 1, c->dim), SHAPE(b->tokens, c->dim));

@@ -4,7 +4,8 @@
    scale: rms     `rms` sqrt(max(rows, columns))   0.2 is the size of an AdamW step, so that its rate can be kept
           spectral sqrt(rows / columns)            jordan  sqrt(max(1, rows / columns))
    Momentum is a sum; as a mean it would be smaller by a factor that the steps take out. neurons: NorMuon (Li 2025,
-   arXiv 2510.05491), short as in modded-nanogpt and nanochat. sphere: as of adamw (MuonH). */
+   arXiv 2510.05491), short as in modded-nanogpt and nanochat. sphere: as of adamw (MuonH). heads: Muon Split (GLM-5),
+   each head of a projection to queries, keys or values by itself. */
 #include "model/module.h"
 #include <math.h>
 
@@ -17,7 +18,7 @@ struct conf {
     double rms;
     int steps, quintics, even_rows, neurons;
     double neurons_beta;
-    int snap, cautious, sphere, router;
+    int snap, heads, cautious, sphere, router;
     struct adam adam;
 };
 static const struct param params[] = {
@@ -34,26 +35,42 @@ static const struct param params[] = {
            "whose size is kept, and evened out: nobody's; each row's; each row's or column's, whichever is shorter"),
     REAL(struct conf, neurons_beta, 0.95, 0, 0.99999, "", "decay of these sizes"),
     BOOL(struct conf, snap, false, "the step gets the Frobenius norm of an orthogonal matrix (Muon+)"),
+    BOOL(struct conf, heads, false, "each head of queries, keys and values is a matrix by itself"),
     BOOL(struct conf, cautious, false, "weights decay only where that goes the way of the step"),
     BOOL(struct conf, sphere, false,
          "hidden matrices keep their norm, and do not decay, but for those that begin at zero"),
     CHOICE(struct conf, router, MUON, "muon adamw", "what moves the weights of routers"),
     ADAM(struct conf, adam, "AdamW: "),
+    STATE(struct conf, adam, "momentum and AdamW: "),
     { 0 }
 };
 
-static double step_scale(const struct conf *c, struct shape s)
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
-    double rows = (double)s.dim[s.rank - 2], columns = (double)s.dim[s.rank - 1];
+    (void)model;
+    build_check_state(&((const struct conf *)self.conf)->adam, path, problems);
+}
+
+/* The matrices that are made orthogonal: those of w, or of them the rows of each head. */
+struct matrices { int64_t stack, rows, columns; };
+static struct matrices matrices_of(const struct conf *c, const struct node *w)
+{
+    struct shape s = w->shape;
+    int64_t heads = c->heads ? w->leaf->heads : 1, rows = s.dim[s.rank - 2] / heads, columns = s.dim[s.rank - 1];
+    return (struct matrices){ shape_count(s) / (rows * columns), rows, columns };
+}
+
+static double step_scale(const struct conf *c, struct matrices x)
+{
+    double rows = (double)x.rows, columns = (double)x.columns;
     if (c->scale == RMS) return c->rms * sqrt(fmax(rows, columns));
     return sqrt(c->scale == SPECTRAL ? rows / columns : fmax(1, rows / columns));
 }
 
 /* What level_neurons keeps of each. */
-static struct shape neurons_of(const struct conf *c, struct shape s)
+static struct shape neurons_of(const struct conf *c, struct matrices x)
 {
-    int64_t rows = s.dim[s.rank - 2], columns = s.dim[s.rank - 1], stack = shape_count(s) / (rows * columns);
-    return SHAPE(stack, c->neurons == NEURONS_SHORT && rows < columns ? columns : rows);
+    return SHAPE(x.stack, c->neurons == NEURONS_SHORT && x.rows < x.columns ? x.columns : x.rows);
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
@@ -61,15 +78,17 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     const struct conf *c = self.conf;
     if (!build_is_hidden(w) || (c->router == ADAMW && w->leaf->role == ROLE_ROUTER))
         return build_adamw(b, &c->pace, &c->adam, w, grad, u);
-    struct node *radius = c->sphere ? build_radius(b, w) : NULL;
+    struct matrices x = matrices_of(c, w);
+    struct node *radius = c->sphere ? build_radius(b, w, x.stack) : NULL;
     struct muon_attr attr = {
         .momentum = c->momentum, .decay = radius ? 0 : u.rate * build_decay(&c->pace, w, u),
-        .scale = u.rate * (radius ? 1 : step_scale(c, w->shape)), .nesterov = c->nesterov, .steps = c->steps,
+        .scale = u.rate * (radius ? 1 : step_scale(c, x)), .nesterov = c->nesterov, .steps = c->steps,
         .quintics = c->quintics, .even = c->even_rows, .neurons = c->neurons, .snap = c->snap, .cautious = c->cautious,
-        .beta2 = c->neurons_beta
+        .beta2 = c->neurons_beta, .heads = c->heads ? w->leaf->heads : 0
     };
-    struct node *v = c->neurons ? build_memory_of(b, "v", w, neurons_of(c, w->shape)) : NULL;
-    return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, v, radius, attr);
+    struct node *v = c->neurons ? build_memory_of(b, "v", w, neurons_of(c, x)) : NULL;
+    return muon(b->graph, w, grad, build_moment_as(b, "m", w, c->adam.state, x.stack), u.lr, u.clip, v, radius,
+                attr);
 }
 
 static void traits(struct pick self, struct traits *t)
@@ -82,5 +101,5 @@ static void traits(struct pick self, struct traits *t)
 
 const struct module optim_muon = {
     .slot = SLOT_OPTIM, .name = "muon", .about = "orthogonalised momentum for hidden matrices",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .optim = build,
 };

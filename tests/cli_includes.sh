@@ -13,7 +13,7 @@ cat >"$work" <<'TABLE'
 base | | base child draw file float_log fp8 level memory object param process regular shape terminal
 graph    | base                      | attributes elementwise graph ops signature
 comm     | base                      | comm
-backend  | base graph comm           | backend kernel quintic
+backend  | base graph comm           | backend codes kernel quintic rounds
 cpu      | base graph backend        | gemm isa pool seen sort values vec_math
 cpu      |                           | isa/attend_decode isa/attend_entropy isa/attend_narrow isa/attend_sink
 cpu      |                           | isa/delta_rows isa/vector

@@ -3,14 +3,14 @@
 #include "run_graph.h"
 #include <math.h>
 
-enum { MOST = 512, MEMORIES = 4, STEPS = 5, SKIPPED = 2 };
+enum { MOST = 512, MEMORIES = 7, STEPS = 5, SKIPPED = 2 };
 
 /* A weight as a stack of matrices, and what an optimizer keeps of it. */
 struct weight { int stack, rows, cols; double w[MOST], memory[MEMORIES][MOST]; };
 static int count(const struct weight *x) { return x->stack * x->rows * x->cols; }
 
-/* What a step is told. */
-struct told { double lr, clip; int step; const double *grad; };
+/* What a step is told. made: what the op left in its memories. */
+struct told { double lr, clip; int step; const double *grad; const real *made[MEMORIES]; };
 
 /* An op with its inputs, and the same by hand. size: of each memory, 0: there is none. */
 struct way {
@@ -20,7 +20,8 @@ struct way {
                           struct node *const *memory, struct node *lr, struct node *step, struct node *clip);
     void (*by_hand)(const struct way *way, struct weight *x, const struct told *t);
     union { struct adamw_attr adamw; struct lion_attr lion; struct sgd_attr sgd; struct muon_attr muon;
-            struct schedule_free_attr schedule_free; struct adafactor_attr adafactor; };
+            struct schedule_free_attr schedule_free; struct adafactor_attr adafactor; struct dion_attr dion;
+            struct soap_attr soap; };
     bool sphere;
 };
 
@@ -52,23 +53,28 @@ static void adamw_by_hand(const struct way *way, struct weight *x, const struct 
     const struct adamw_attr *a = &way->adamw;
     int size = x->rows * x->cols;
     for (int e = 0; e < x->stack; e++) {
-        double *w = x->w + e * size, *m = x->memory[0] + e * size, *v = x->memory[1] + e * size, u[MOST];
+        double *w = x->w + e * size, *m = x->memory[0] + e * size, *v = x->memory[1] + e * size, u[MOST], going = 0;
         for (int i = 0; i < size; i++) {
-            double g = t->clip * t->grad[e * size + i], old = w[i];
+            double g = t->clip * t->grad[e * size + i], old = w[i], *top = x->memory[3] + e * size + i;
             if (a->lazy && g == 0) continue;
             m[i] = a->beta1 * m[i] + (1 - a->beta1) * g;
             v[i] = a->beta2 * v[i] + (1 - a->beta2) * g * g;
-            double mean = m[i] / (1 - pow(a->beta1, t->step)), square = v[i] / (1 - pow(a->beta2, t->step));
+            *top = way->size[3] ? fmax(*top, v[i]) : v[i];
+            double mean = m[i] / (1 - pow(a->beta1, t->step)), square = *top / (1 - pow(a->beta2, t->step));
             if (a->nesterov)
                 mean = a->beta1 * m[i] / (1 - pow(a->beta1, t->step + 1)) +
                        (1 - a->beta1) * g / (1 - pow(a->beta1, t->step));
             u[i] = a->inside ? mean / sqrt(square + a->eps) : mean / (sqrt(square) + a->eps);
-            if (!way->sphere) {
+            if (!way->sphere && !a->masked) {
                 double lr = t->lr * a->rate;
                 w[i] = old - lr * u[i] - (a->cautious && u[i] * old < 0 ? 0 : lr * a->decay * old);
             }
+            going += u[i] * g > 0;
         }
+        for (int i = 0; a->masked && i < size; i++)
+            u[i] *= u[i] * t->grad[e * size + i] > 0 ? 1 / fmax(going / size, 1e-3) : 0;
         if (way->sphere) move(w, u, size, t->lr, a->rate, 0, false, x->memory[2] + e);
+        else if (a->masked) move(w, u, size, t->lr * a->rate, 1, a->decay, a->cautious, NULL);
     }
 }
 
@@ -193,9 +199,9 @@ static void newton_schulz(double *x, int rows, int cols, const struct muon_attr 
 static void muon_by_hand(const struct way *way, struct weight *x, const struct told *t)
 {
     const struct muon_attr *a = &way->muon;
-    int rows = x->rows, cols = x->cols, size = rows * cols;
+    int heads = a->heads ? (int)a->heads : 1, rows = x->rows / heads, cols = x->cols, size = rows * cols;
     bool columns = a->neurons == NEURONS_SHORT && rows < cols;
-    for (int e = 0; e < x->stack; e++) {
+    for (int e = 0; e < x->stack * heads; e++) {
         double *w = x->w + e * size, *m = x->memory[0] + e * size, u[MOST];
         for (int i = 0; i < size; i++) {
             double g = t->clip * t->grad[e * size + i];
@@ -222,12 +228,160 @@ static void muon_by_hand(const struct way *way, struct weight *x, const struct t
     }
 }
 
+/* c = a b, [m,n] = [m,k] [k,n]; a turned: it is [k,m], b: [n,k] */
+static void multiply(double *c, const double *a, bool a_turned, const double *b, bool b_turned, int m, int n, int k)
+{
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            double sum = 0;
+            for (int l = 0; l < k; l++)
+                sum += a[a_turned ? l * m + i : i * k + l] * b[b_turned ? j * k + l : l * n + j];
+            c[i * n + j] = sum;
+        }
+}
+
+/* Gram and Schmidt, row by row, twice; a row with nothing new becomes 0. Which are alive. */
+static unsigned gram_schmidt(double *x, int rows, int cols)
+{
+    unsigned alive = 0;
+    for (int r = 0; r < rows; r++) {
+        double *row = x + r * cols, before = sqrt(squares(row, cols)), length;
+        for (int again = 0; again < 2; again++)
+            for (int k = 0; k < r; k++) {
+                double along = 0;
+                for (int c = 0; c < cols; c++) along += row[c] * x[k * cols + c];
+                for (int c = 0; c < cols; c++) row[c] -= along * x[k * cols + c];
+            }
+        length = sqrt(squares(row, cols));
+        bool lives = length > 1e-12 * before;
+        for (int c = 0; c < cols; c++) row[c] = lives ? row[c] / length : 0;
+        alive |= (unsigned)lives << r;
+    }
+    return alive;
+}
+
+/* m in memory 0, q in 1. */
+static void dion_by_hand(const struct way *way, struct weight *x, const struct told *t)
+{
+    const struct dion_attr *a = &way->dion;
+    int rows = x->rows, cols = x->cols, size = rows * cols, rank = way->size[1] / x->stack / cols;
+    for (int e = 0; e < x->stack; e++) {
+        double *m = x->memory[0] + e * size, *q = x->memory[1] + e * rank * cols, p[MOST], next[MOST], taken[MOST],
+               u[MOST];
+        for (int i = 0; i < size; i++) m[i] += t->clip * t->grad[e * size + i];
+        multiply(p, q, false, m, true, rank, rows, cols);
+        unsigned alive = gram_schmidt(p, rank, rows);
+        multiply(next, p, false, m, false, rank, cols, rows);
+        multiply(taken, p, true, next, false, rows, cols, rank);
+        for (int i = 0; i < size; i++) m[i] -= (1 - a->momentum) * taken[i];
+        for (int r = 0; r < rank; r++) {
+            double length = sqrt(squares(next + r * cols, cols));
+            for (int c = 0; alive >> r & 1 && c < cols; c++) q[r * cols + c] = next[r * cols + c] / length;
+        }
+        multiply(u, p, true, q, false, rows, cols, rank);
+        move(x->w + e * size, u, size, t->lr, a->scale, a->decay, false, NULL);
+    }
+}
+
+enum { TAKEN = 2, LEFT, LEFT_BASIS, RIGHT, RIGHT_BASIS };   /* memories of soap, behind m and v */
+static int soap_reordered;    /* power steps that changed an order */
+
+/* Eigenvectors that the op found: orthonormal, and the factor along them is diagonal and goes down. */
+static void check_basis(const double *basis, const double *factor, int n)
+{
+    double one[MOST], half[MOST], along[MOST];
+    multiply(one, basis, false, basis, true, n, n, n);
+    multiply(half, basis, false, factor, false, n, n, n);
+    multiply(along, half, false, basis, true, n, n, n);
+    for (int i = 0; i < n * n; i++) {
+        assert_true(fabs(one[i] - (i / n == i % n)) < 1e-12);
+        assert_true(i / n == i % n || fabs(along[i]) < 1e-12);
+        assert_true(i == 0 || i / n != i % n || along[i] <= along[i - n - 1] + 1e-12);
+    }
+}
+
+/* Of one side; v [rows,cols] follows. */
+static void soap_side(const struct soap_attr *a, struct weight *x, const struct told *t, const double *g, double *v,
+                      int e, bool left)
+{
+    int n = left ? x->rows : x->cols, order[MOST], taken = (int)x->memory[TAKEN][0];
+    double *factor = x->memory[left ? LEFT : RIGHT] + e * n * n, outer[MOST], made[MOST], along[MOST], moved[MOST],
+           *basis = x->memory[left ? LEFT_BASIS : RIGHT_BASIS] + e * n * n;
+    multiply(outer, g, !left, g, left, n, n, left ? x->cols : x->rows);
+    for (int i = 0; i < n * n; i++) factor[i] = a->factor_beta * factor[i] + (1 - a->factor_beta) * outer[i];
+    if (taken == 0) {
+        const real *found = t->made[left ? LEFT_BASIS : RIGHT_BASIS] + e * n * n;
+        for (int i = 0; i < n * n; i++) basis[i] = (double)found[i];
+        check_basis(basis, factor, n);
+    }
+    if (taken == 0 || taken % a->every != 0) return;
+    multiply(made, basis, false, factor, false, n, n, n);
+    for (int i = 0; i < n; i++) {
+        along[i] = 0;
+        for (int k = 0; k < n; k++) along[i] += basis[i * n + k] * made[i * n + k];
+        order[i] = i;
+    }
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k + 1 < n; k++)
+            if (along[order[k]] < along[order[k + 1]]) {
+                int first = order[k];
+                order[k] = order[k + 1];
+                order[k + 1] = first;
+                soap_reordered++;
+            }
+    for (int i = 0; i < n * n; i++) basis[i] = made[order[i / n] * n + i % n];
+    gram_schmidt(basis, n, n);
+    for (int i = 0; i < x->rows * x->cols; i++) {
+        int r = i / x->cols, c = i % x->cols;
+        moved[i] = v[left ? order[r] * x->cols + c : r * x->cols + order[c]];
+    }
+    memcpy(v, moved, (size_t)(x->rows * x->cols) * sizeof *v);
+}
+
+/* to = B from C^T, or back B^T from C */
+static void soap_rotate(const struct way *way, struct weight *x, int e, bool back, const double *from, double *to)
+{
+    int rows = x->rows, cols = x->cols;
+    double half[MOST];
+    if (!way->size[LEFT]) memcpy(half, from, sizeof half);
+    else multiply(half, x->memory[LEFT_BASIS] + e * rows * rows, back, from, false, rows, cols, rows);
+    if (!way->size[RIGHT]) memcpy(to, half, sizeof half);
+    else multiply(to, half, false, x->memory[RIGHT_BASIS] + e * cols * cols, !back, rows, cols, cols);
+}
+
+static void soap_by_hand(const struct way *way, struct weight *x, const struct told *t)
+{
+    const struct soap_attr *a = &way->soap;
+    int size = x->rows * x->cols;
+    double taken = x->memory[TAKEN][0];
+    for (int e = 0; e < x->stack; e++) {
+        double *m = x->memory[0] + e * size, *v = x->memory[1] + e * size, g[MOST] = { 0 }, u[MOST], mean[MOST] = { 0 };
+        for (int i = 0; i < size; i++) g[i] = t->clip * t->grad[e * size + i];
+        if (taken > 0) {
+            soap_rotate(way, x, e, false, g, u);
+            for (int i = 0; i < size; i++) {
+                mean[i] = m[i] = a->beta1 * m[i] + (1 - a->beta1) * g[i];
+                v[i] = a->beta2 * v[i] + (1 - a->beta2) * u[i] * u[i];
+            }
+            soap_rotate(way, x, e, false, mean, u);
+            for (int i = 0; i < size; i++)
+                u[i] = u[i] / (1 - pow(a->beta1, taken)) / (sqrt(v[i] / (1 - pow(a->beta2, taken))) + a->eps);
+            soap_rotate(way, x, e, true, u, mean);
+            move(x->w + e * size, mean, size, t->lr * a->rate, 1, a->decay, false, NULL);
+        }
+        if (way->size[LEFT]) soap_side(a, x, t, g, v, e, true);
+        if (way->size[RIGHT]) soap_side(a, x, t, g, v, e, false);
+    }
+    x->memory[TAKEN][0]++;
+}
+
 /* ---- as ops ---- */
 
 static struct node *adamw_build(const struct way *way, struct graph *g, struct node *w, struct node *grad,
                                 struct node *const *memory, struct node *lr, struct node *step, struct node *clip)
 {
-    return adamw(g, w, grad, memory[0], memory[1], lr, step, clip, memory[2], way->adamw);
+    return adamw(g, w, grad, memory[0], memory[1], lr, step, clip, memory[2], memory[3],
+                 way->adamw);
 }
 
 static struct node *lion_build(const struct way *way, struct graph *g, struct node *w, struct node *grad,
@@ -262,6 +416,22 @@ static struct node *muon_build(const struct way *way, struct graph *g, struct no
 {
     (void)step;
     return muon(g, w, grad, memory[0], lr, clip, memory[1], memory[2], way->muon);
+}
+
+static struct node *dion_build(const struct way *way, struct graph *g, struct node *w, struct node *grad,
+                               struct node *const *memory, struct node *lr, struct node *step, struct node *clip)
+{
+    (void)step;
+    return dion(g, w, grad, memory[0], memory[1], lr, clip, way->dion);
+}
+
+static struct node *soap_build(const struct way *way, struct graph *g, struct node *w, struct node *grad,
+                               struct node *const *memory, struct node *lr, struct node *step, struct node *clip)
+{
+    (void)step;
+    struct soap x = { w, grad, memory[0], memory[1], lr, clip, memory[TAKEN], memory[LEFT], memory[LEFT_BASIS],
+                      memory[RIGHT], memory[RIGHT_BASIS] };
+    return soap(g, x, way->soap);
 }
 
 /* ---- both ---- */
@@ -309,6 +479,8 @@ static struct both both_new(const struct way *way, int stack, int rows, int cols
         for (int i = 0; i < way->size[k]; i++) run_reals(&b.r, b.memory[k])[i] = 0;
     for (int i = 0; way->by_hand == schedule_free_by_hand && i < count(&b.by_hand); i++)
         run_reals(&b.r, b.memory[0])[i] = (real)(b.by_hand.memory[0][i] = b.by_hand.w[i]);
+    for (int i = 0; way->by_hand == dion_by_hand && i < way->size[1]; i++)
+        run_reals(&b.r, b.memory[1])[i] = (real)(b.by_hand.memory[1][i] = draw(2, i));
     return b;
 }
 
@@ -327,6 +499,7 @@ static void both_step(struct both *b, const struct way *way, int step)
     run_fill(&b->r, b->step, told.step);
     run_fill(&b->r, b->clip, told.clip, step != SKIPPED);
     run_forward(&b->r);
+    for (int k = 0; k < MEMORIES; k++) if (b->memory[k]) told.made[k] = run_reals(&b->r, b->memory[k]);
     if (step != SKIPPED) way->by_hand(way, &b->by_hand, &told);
     for (int i = 0; i < n; i++) changed += pow(b->by_hand.w[i] - before[i], 2);
     for (int i = 0; i < n; i++) along += (b->by_hand.w[i] - before[i]) * before[i];
@@ -355,6 +528,11 @@ static void test_values_by_themselves(void **state)
         { "eps inside", { N, N }, adamw_build, adamw_by_hand, { { ADAM, .inside = 1 } }, false },
         { "cautious", { N, N }, adamw_build, adamw_by_hand, { { ADAM, .cautious = 1 } }, false },
         { "lazy", { N, N }, adamw_build, adamw_by_hand, { { ADAM, .lazy = 1 } }, false },
+        { "amsgrad", { N, N, 0, N }, adamw_build, adamw_by_hand, { { ADAM } }, false },
+        { "lazy amsgrad", { N, N, 0, N }, adamw_build, adamw_by_hand, { { ADAM, .lazy = 1, .inside = 1 } }, false },
+        { "masked", { N, N }, adamw_build, adamw_by_hand, { { ADAM, .masked = 1 } }, false },
+        { "masked, ahead", { N, N, 0, N }, adamw_build, adamw_by_hand,
+          { { ADAM, .masked = 1, .nesterov = 1, .cautious = 1 } }, false },
         { "lion", { N }, lion_build, lion_by_hand, { .lion = { .9, .99, .1, 1.5 } }, false },
         { "schedule-free", { N, N, N, 3 }, schedule_free_build, schedule_free_by_hand,
           { .schedule_free = { .9, .99, 1e-3, .1, 1.5, 0 } }, false },
@@ -374,6 +552,154 @@ static void test_adam_on_spheres(void **state)
     (void)state;
     const struct way way = { "sphere", { 72, 72, 2 }, adamw_build, adamw_by_hand, { { ADAM, .nesterov = 1 } }, true };
     compare(&way, 2, 4, 9);
+    const struct way masked = { "masked on a sphere", { 72, 72, 2, 72 }, adamw_build, adamw_by_hand,
+                                { { ADAM, .masked = 1 } }, true };
+    compare(&masked, 2, 4, 9);
+}
+
+/* Each matrix of a stack by its own mask. */
+static void test_masks_of_a_stack(void **state)
+{
+    (void)state;
+    const struct way way = { "masked stack", { 60, 60 }, adamw_build, adamw_by_hand, { { ADAM, .masked = 1 } }, false };
+    compare(&way, 3, 4, 5);
+}
+
+/* Ranks of a stack, and one as large as can be; the rows of which three have nothing new. */
+static void test_dion(void **state)
+{
+    (void)state;
+    static const int shape[][4] = { { 1, 7, 4, 2 }, { 1, 4, 7, 4 }, { 3, 5, 5, 3 }, { 2, 3, 6, 1 }, { 1, 1, 9, 1 } };
+    for (int k = 0; k < COUNT(shape); k++) {
+        int stack = shape[k][0], rows = shape[k][1], cols = shape[k][2];
+        struct way way = { .name = "dion", .size = { stack * rows * cols, stack * shape[k][3] * cols },
+                           .build = dion_build, .by_hand = dion_by_hand, .dion = { .9, .1, .3 } };
+        compare(&way, stack, rows, cols);
+    }
+}
+
+static struct way soap_way(int stack, int rows, int cols, bool left, bool right)
+{
+    int n = stack * rows * cols, l = left ? stack * rows * rows : 0, r = right ? stack * cols * cols : 0;
+    return (struct way){ .name = "soap", .size = { n, n, 1, l, l, r, r }, .build = soap_build, .by_hand = soap_by_hand,
+                         .soap = { .9, .95, .8, 1e-3, .1, 1.5, 2 } };
+}
+
+/* Sides that are rotated: both, one, none. */
+static void test_soap(void **state)
+{
+    (void)state;
+    static const int shape[][3] = { { 1, 4, 7 }, { 1, 7, 4 }, { 2, 5, 3 }, { 1, 5, 5 }, { 3, 1, 4 } };
+    for (int k = 0; k < COUNT(shape); k++)
+        for (int sides = 0; sides < 4; sides++) {
+            if (shape[k][1] == 1 && sides > 1) continue;    /* three gradients do not fill the other side */
+            struct way way = soap_way(shape[k][0], shape[k][1], shape[k][2], sides & 1, sides & 2);
+            compare(&way, shape[k][0], shape[k][1], shape[k][2]);
+        }
+    assert_true(soap_reordered > 0);
+}
+
+/* ---- what is remembered in fewer bits, in a table of its own ---- */
+
+static double to_bf16(double x)
+{
+    int exponent;
+    double digits = frexp(x, &exponent);
+    return ldexp(nearbyint(ldexp(digits, 8)), exponent - 8);
+}
+
+/* The bins of the dynamic code, from below: where each begins, and what it stands for. */
+static int code_bins(bool positive, double begins[256], double stands[256])
+{
+    int n = 0;
+    for (int decade = 0; decade < 7; decade++) {
+        int bins = (positive ? 2 : 1) << decade;
+        for (int i = 0; i < bins; i++) {
+            begins[n] = pow(10, decade - 6) * (.1 + .9 * i / bins);
+            stands[n++] = pow(10, decade - 6) * (.1 + .9 * (i + .5) / bins);
+        }
+    }
+    stands[n - 1] = 1;
+    begins[0] = positive ? 0 : .275e-6;
+    return n;
+}
+
+static void to_codes(double *x, int n, bool positive)
+{
+    double begins[256], stands[256];
+    int bins = code_bins(positive, begins, stands);
+    for (int at = 0; at < n; at += 256) {
+        int some = n - at < 256 ? n - at : 256;
+        double largest = 0;
+        for (int i = 0; i < some; i++) largest = fmax(largest, fabs(x[at + i]));
+        largest = (float)largest;
+        for (int i = 0; i < some; i++) {
+            double share = largest > 0 ? fabs(x[at + i]) / largest : 0, value = 0;
+            for (int k = 0; k < bins; k++) if (share > begins[k]) value = stands[k] * largest;
+            x[at + i] = copysign(value, x[at + i]);
+        }
+    }
+}
+
+/* A double rounded twice is not one rounded once, to bf16: what is remembered is a float first. */
+static void narrow(double *x, int n, int as, bool positive)
+{
+    if (as == MOMENT_INT8) to_codes(x, n, positive);
+    for (int i = 0; as == MOMENT_BF16 && i < n; i++) x[i] = to_bf16((double)(float)x[i]);
+}
+
+enum { CODED = 500 };    /* two blocks, of which one is not full */
+
+static struct node *coded_in(struct graph *g, const char *name, int as, int stack)
+{
+    int blocks = stack * ((CODED / stack + 255) / 256);
+    return graph_input(g, name, DTYPE_U8, as == MOMENT_BF16 ? SHAPE(CODED, 2) : SHAPE(blocks, MOMENT_BYTES));
+}
+
+static void narrow_steps(int as, const struct way *way, bool largest)
+{
+    struct both b = { .r = run_new(), .by_hand = { .stack = 1, .rows = 20, .cols = 25 } };
+    struct graph *g = b.r.graph;
+    bool muon_ = way->by_hand == muon_by_hand;
+    if (muon_) b.by_hand.stack = 5, b.by_hand.rows = 4;
+    b.w = graph_input(g, "w", DTYPE_REAL, SHAPE(b.by_hand.stack, b.by_hand.rows, b.by_hand.cols));
+    b.grad = graph_input(g, "grad", DTYPE_REAL, b.w->shape);
+    b.lr = graph_input(g, "lr", DTYPE_REAL, SHAPE(1));
+    b.step = graph_input(g, "step", DTYPE_REAL, SHAPE(1));
+    b.clip = graph_input(g, "clip", DTYPE_REAL, SHAPE(2));
+    struct node *memory[MEMORIES] = { coded_in(g, "m", as, b.by_hand.stack) };
+    if (!muon_) memory[1] = coded_in(g, "v", as, 1);
+    if (largest) memory[3] = coded_in(g, "largest", as, 1);
+    b.change = way->build(way, g, b.w, b.grad, memory, b.lr, b.step, b.clip);
+    run_start(&b.r, 1);
+    for (int i = 0; i < CODED; i++) run_reals(&b.r, b.w)[i] = (real)(b.by_hand.w[i] = draw(1, i));
+    for (int k = 0; k < MEMORIES; k++)
+        if (memory[k]) memset(run_value(&b.r, memory[k]).data, 0, (size_t)shape_count(memory[k]->shape));
+    for (int step = 0; step < STEPS; step++) {
+        both_step(&b, way, step);
+        for (int e = 0; e < b.by_hand.stack && step != SKIPPED; e++)
+            narrow(b.by_hand.memory[0] + e * CODED / b.by_hand.stack, CODED / b.by_hand.stack, as, false);
+        if (step != SKIPPED && !muon_) narrow(b.by_hand.memory[1], CODED, as, true);
+        if (step != SKIPPED && largest) narrow(b.by_hand.memory[3], CODED, as, true);
+    }
+    run_free(&b.r);
+}
+
+static void test_fewer_bits(void **state)
+{
+    (void)state;
+    for (int as = MOMENT_BF16; as <= MOMENT_INT8; as++) {
+        struct way way = { "adamw of fewer bits", { CODED, CODED }, adamw_build, adamw_by_hand, { { ADAM } }, false };
+        narrow_steps(as, &way, false);
+        way.size[3] = CODED;
+        way.adamw.nesterov = 1;
+        narrow_steps(as, &way, true);
+        way.adamw.masked = 1;
+        narrow_steps(as, &way, true);
+        struct way orthogonal = { .name = "muon of fewer bits", .build = muon_build, .by_hand = muon_by_hand,
+                                  .muon = { .momentum = .9, .decay = .1, .scale = .3, .nesterov = 1, .steps = 5 } };
+        narrow_steps(as, &orthogonal, false);
+    }
 }
 
 static void test_adafactor(void **state)
@@ -413,6 +739,21 @@ static void test_matrices(void **state)
             if (way.sphere) way.size[2] = stack;
             compare(&way, stack, rows, cols);
         }
+}
+
+/* Heads are matrices of a stack: of 3 x 2 heads, with what each remembers. */
+static void test_heads(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3 * 2; i++) {
+        struct way way = { .name = "heads", .build = muon_build, .by_hand = muon_by_hand, .muon = {
+            .momentum = .9, .decay = .1, .scale = .3, .beta2 = .8, .steps = 5, .nesterov = 1, .neurons = i % 3,
+            .heads = 2 }, .sphere = i / 3 };
+        way.size[0] = 3 * 4 * 5;
+        if (i % 3) way.size[1] = i % 3 == NEURONS_SHORT ? 6 * 5 : 6 * 2;
+        if (way.sphere) way.size[2] = 6;
+        compare(&way, 3, 4, 5);
+    }
 }
 
 /* ---- numbers from elsewhere ---- */
@@ -607,6 +948,150 @@ static void test_normalised_momentum(void **state)
     golden("rank 1", made, 12, orthogonal, 1e-3);
 }
 
+/* From no momentum; and what rank 1 gives is exact, whatever the rank that is allowed. */
+static void test_dion_golden(void **state)
+{
+    (void)state;
+    static const double want[] = { .378102, .533221, .437557, .136103, .13572, -.164114, -.386763, -.427511, -.63386,
+                                   -.223957, .291276, .669517 };
+    struct way way = { .name = "dion", .size = { 12, 8 }, .build = dion_build, .by_hand = dion_by_hand,
+                       .dion = { .95, 0, -1 } };
+    for (int rank_one = 0; rank_one < 2; rank_one++) {
+        struct both b = both_new(&way, 1, 3, 4);
+        double columns[8], q[8], grad[12], made[12], length;
+        wave(columns, 8, .3, .1);
+        for (int i = 0; i < 8; i++) q[i] = columns[i % 4 * 2 + i / 4];
+        gram_schmidt(q, 2, 4);
+        wave(grad, 12, .7, .1);
+        for (int i = 0; i < 12 && rank_one; i++) grad[i] = (i / 4 + 1) * (i % 4 - 1.5);
+        run_values(&b.r, b.w, 12, (double[12]){ 0 });
+        run_values(&b.r, b.memory[1], 8, q);
+        run_values(&b.r, b.grad, 12, grad);
+        run_fill(&b.r, b.lr, 1);
+        run_fill(&b.r, b.clip, 1, 1);
+        run_forward(&b.r);
+        for (int i = 0; i < 12; i++) made[i] = (double)run_reals(&b.r, b.w)[i];
+        length = sqrt(squares(grad, 12));
+        for (int i = 0; i < 12; i++) grad[i] /= length;
+        if (rank_one) golden("dion of rank 1", made, 12, grad, 1e-12);
+        else golden("dion", made, 12, want, 2e-6);
+        run_free(&b.r);
+    }
+}
+
+/* A step of dion from 0 after so many without a gradient. */
+static void dion_after(int rests, double *made)
+{
+    struct way way = { .name = "dion", .size = { 12, 8 }, .build = dion_build, .by_hand = dion_by_hand,
+                       .dion = { .95, 0, -1 } };
+    struct both b = both_new(&way, 1, 3, 4);
+    double grad[12] = { 0 };
+    run_fill(&b.r, b.lr, 1);
+    run_fill(&b.r, b.clip, 1, 1);
+    run_values(&b.r, b.w, 12, grad);
+    for (int step = 0; step <= rests; step++) {
+        if (step == rests) wave(grad, 12, .7, .1);
+        run_values(&b.r, b.grad, 12, grad);
+        run_forward(&b.r);
+        for (int i = 0; i < 12; i++) made[i] = (double)run_reals(&b.r, b.w)[i];
+        assert_true((squares(made, 12) == 0) == (step < rests));
+    }
+    run_free(&b.r);
+}
+
+/* Nothing is moved or forgotten by what has no gradient, as an expert without tokens. */
+static void test_dion_at_rest(void **state)
+{
+    (void)state;
+    double first[12], late[12];
+    dion_after(0, first);
+    dion_after(3, late);
+    assert_memory_equal(first, late, sizeof first);
+}
+
+/* Steps of soap over gradients of [n,n], each P g Q^T; w from 0. steps of the first, which moves nothing, included. */
+static void soap_steps(int n, int steps, const double *p, const double *q, double *w)
+{
+    struct way way = soap_way(1, n, n, true, true);
+    way.soap = (struct soap_attr){ .9, .95, .9, 1e-8, 0, 1, 2 };
+    struct both b = both_new(&way, 1, n, n);
+    run_values(&b.r, b.w, n * n, (double[MOST]){ 0 });
+    run_fill(&b.r, b.lr, .1);
+    run_fill(&b.r, b.clip, 1, 1);
+    for (int step = 0; step < steps; step++) {
+        double grad[MOST], half[MOST];
+        for (int i = 0; i < n * n; i++) grad[i] = draw(30 + (uint64_t)step, i);
+        multiply(half, p, false, grad, false, n, n, n);
+        multiply(grad, half, false, q, true, n, n, n);
+        run_values(&b.r, b.grad, n * n, grad);
+        run_forward(&b.r);
+    }
+    for (int i = 0; i < n * n; i++) w[i] = (double)run_reals(&b.r, b.w)[i];
+    run_free(&b.r);
+}
+
+/* Rotated gradients give rotated steps: no basis but the gradients' own is anywhere in it. */
+static void test_soap_and_rotations(void **state)
+{
+    (void)state;
+    enum { N = 5 };
+    double one[MOST] = { 0 }, p[MOST], q[MOST], plain[MOST], rotated[MOST], half[MOST], want[MOST];
+    for (int i = 0; i < N * N; i++) {
+        one[i] = i / N == i % N;
+        p[i] = draw(40, i);
+        q[i] = draw(41, i);
+    }
+    gram_schmidt(p, N, N);
+    gram_schmidt(q, N, N);
+    soap_steps(N, 6, one, one, plain);
+    soap_steps(N, 6, p, q, rotated);
+    multiply(half, p, false, plain, false, N, N, N);
+    multiply(want, half, false, q, true, N, N, N);
+    golden("rotated", rotated, N * N, want, 1e-9);
+    assert_true(sqrt(squares(plain, N * N)) > .1);
+}
+
+/* Of a number, Adam, a step late. */
+static void test_soap_of_a_number(void **state)
+{
+    (void)state;
+    double one = 1, late;
+    struct way way = { "adam", { 1, 1 }, adamw_build, adamw_by_hand,
+                       { { .beta1 = .9, .beta2 = .95, .eps = 1e-8, .rate = 1 } }, false };
+    soap_steps(1, 1, &one, &one, &late);
+    assert_true(late == 0);
+    soap_steps(1, 6, &one, &one, &late);
+    struct both b = both_new(&way, 1, 1, 1);
+    run_fill(&b.r, b.w, 0);
+    run_fill(&b.r, b.lr, .1);
+    run_fill(&b.r, b.clip, 1, 1);
+    for (int step = 1; step < 6; step++) {
+        run_fill(&b.r, b.grad, draw(30 + (uint64_t)step, 0));
+        run_fill(&b.r, b.step, step);
+        run_forward(&b.r);
+    }
+    assert_true(fabs((double)run_reals(&b.r, b.w)[0] - late) < 1e-14);
+    run_free(&b.r);
+}
+
+/* In its own basis a gradient is diagonal, and so is the second moment of that gradient once more. */
+static void test_soap_of_one_gradient(void **state)
+{
+    (void)state;
+    enum { N = 5 };
+    struct way way = soap_way(1, N, N, true, true);
+    struct both b = both_new(&way, 1, N, N);
+    double grad[N * N];
+    for (int i = 0; i < N * N; i++) grad[i] = draw(30, i);
+    run_values(&b.r, b.grad, N * N, grad);
+    run_fill(&b.r, b.lr, .1);
+    run_fill(&b.r, b.clip, 1, 1);
+    for (int i = 0; i < 2; i++) run_forward(&b.r);
+    for (int i = 0; i < N * N; i++)
+        assert_true((fabs((double)run_reals(&b.r, b.memory[1])[i]) < 1e-24) == (i / N != i % N));
+    run_free(&b.r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -614,7 +1099,11 @@ int main(void)
         cmocka_unit_test(test_adafactor), cmocka_unit_test(test_matrices), cmocka_unit_test(test_polar_express),
         cmocka_unit_test(test_polynomials_of_numbers), cmocka_unit_test(test_neurons), cmocka_unit_test(test_sphere),
         cmocka_unit_test(test_signs_and_caution), cmocka_unit_test(test_schedule_free),
-        cmocka_unit_test(test_normalised_momentum),
+        cmocka_unit_test(test_normalised_momentum), cmocka_unit_test(test_masks_of_a_stack),
+        cmocka_unit_test(test_heads), cmocka_unit_test(test_fewer_bits), cmocka_unit_test(test_dion),
+        cmocka_unit_test(test_dion_golden), cmocka_unit_test(test_dion_at_rest), cmocka_unit_test(test_soap),
+        cmocka_unit_test(test_soap_and_rotations), cmocka_unit_test(test_soap_of_a_number),
+        cmocka_unit_test(test_soap_of_one_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,8 +66,42 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
 #define ADAMW_AS(radius, how, ...) ADAMW_AT(1, radius, how, __VA_ARGS__)
 #define BARE(...) __VA_ARGS__
 #define ADAMW_AT(values, radius, how, ...) \
-    adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
-          positive_in(g, values), positive_in(g, 1), positive_in(g, 2), radius, (struct adamw_attr){ BARE how })
+    ADAMW_WITH(values, real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), NULL, radius, how, __VA_ARGS__)
+#define ADAMW_OF(m, v, largest, radius, how, ...) ADAMW_WITH(1, m, v, largest, radius, how, __VA_ARGS__)
+#define ADAMW_WITH(values, m, v, largest, radius, how, ...) \
+    adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), m, v, positive_in(g, values), \
+          real_count_in(g, SHAPE(1), third_step), positive_in(g, 2), radius, largest, (struct adamw_attr){ BARE how })
+/* Moments in bf16, and in codes: of each block the largest is 1/8. */
+static inline int32_t half_bytes(int64_t i) { return (int32_t)(i % 2 ? 0x3e : i * 37 % 256); }
+static inline int32_t code_bytes(int64_t i)
+{
+    int64_t at = i % MOMENT_BYTES;
+    return (int32_t)(at >= MOMENT_LARGEST ? i * 7919 % 251 : at == MOMENT_LARGEST - 1 ? 0x3e : 0);
+}
+#define HALVES(n) byte_in(g, SHAPE(n, 2), half_bytes)
+#define CODED(blocks) byte_in(g, SHAPE(blocks, MOMENT_BYTES), code_bytes)
+#define DION(ranks, k, ...) \
+    dion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, ranks, k), \
+         positive_in(g, 1), positive_in(g, 2), (struct dion_attr){ 0.95, 0.1, 0.3 })
+/* Of matrices [5,5] and [12,12]: symmetric, with eigenvalues well apart; with singular values whose squares are. */
+static inline double apart(int64_t r, int64_t c) { return r == c ? 1 + (double)r : 0.1 / (1 + (double)llabs(r - c)); }
+static inline double factor_5(int64_t i) { return apart(i % 25 / 5, i % 5); }
+static inline double factor_12(int64_t i) { return apart(i % 144 / 12, i % 12); }
+static inline double apart_5(int64_t i)
+{
+    return i % 25 / 5 == i % 5 ? sqrt(1 + (double)(i % 5)) : 0.05 * sin((double)i);
+}
+static inline double apart_12(int64_t i)
+{
+    return i % 144 / 12 == i % 12 ? sqrt(1 + (double)(i % 12)) : 0.02 * sin((double)i);
+}
+/* steps: 0, or 3, after which there is a power step; left, right: with their bases. */
+#define SOAP(grad, steps, left, right, ...) \
+    soap(g, (struct soap){ real_in(g, __VA_ARGS__), grad, real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
+                           positive_in(g, 1), positive_in(g, 2), real_count_in(g, SHAPE(1), steps), left, right }, \
+         (struct soap_attr){ 0.9, 0.95, 0.8, 1e-3, 0.1, 1.5, 3 })
+#define SIDE_OF(number, ...) real_of(g, number, __VA_ARGS__), real_in(g, __VA_ARGS__)
+#define NO_SIDE NULL, NULL
 #define FACTOR .power = 0.8, .tiny = 1e-30, .most = 1, .least = 1e-3, .beta1 = 0.9, .decay = 0.1, .rate = 1.5
 #define ADAFACTOR(row, col, v, m, how, ...) \
     adafactor(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
@@ -92,8 +126,11 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
 #define MUON(...) MUON_AS(NULL, NULL, (MUON_USUAL), __VA_ARGS__)
 #define MUON_AS(v, radius, how, ...) MUON_AT(1, v, radius, how, __VA_ARGS__)
 #define MUON_AT(values, v, radius, how, ...) \
-    muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, values), \
-         positive_in(g, 2), v, radius, (struct muon_attr){ BARE how })
+    MUON_WITH(values, real_in(g, __VA_ARGS__), v, radius, how, __VA_ARGS__)
+#define MUON_OF(m, v, radius, how, ...) MUON_WITH(1, m, v, radius, how, __VA_ARGS__)
+#define MUON_WITH(values, m, v, radius, how, ...) \
+    muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), m, positive_in(g, values), positive_in(g, 2), v, radius, \
+         (struct muon_attr){ BARE how })
 #define NORMUON(axis, v, ...) \
     MUON_AS(positive_in(g, v), NULL, (MUON_USUAL, .neurons = NEURONS_##axis, .beta2 = 0.9), __VA_ARGS__)
 
@@ -253,6 +290,19 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(adamw, paced_sphere, ADAMW_AT(3, positive_in(g, 1), (ADAM_USUAL), 5, 3)) \
     CASE(adamw, ahead, ADAMW_AS(NULL, (ADAM_USUAL, .nesterov = 1, .inside = 1, .cautious = 1, .lazy = 1), 3, 5)) \
     CASE(adamw, sphere, ADAMW_AS(positive_in(g, 2), (ADAM_USUAL), 2, 3, 5)) \
+    CASE(adamw, amsgrad, ADAMW_OF(real_in(g, 13), positive_in(g, 13), positive_in(g, 13), NULL, (ADAM_USUAL), 13)) \
+    CASE(adamw, masked, ADAMW_AS(NULL, (ADAM_USUAL, .masked = 1, .cautious = 1), 3, 4, 5)) \
+    CASE(adamw, codes, ADAMW_OF(CODED(2), CODED(2), CODED(2), NULL, (ADAM_USUAL, .nesterov = 1, .lazy = 1), 20, 25)) \
+    CASE(adamw, halves, ADAMW_OF(HALVES(500), HALVES(500), NULL, positive_in(g, 5), (ADAM_USUAL), 5, 4, 25)) \
+    CASE(dion, tall, DION(2, 3, 5, 3)) \
+    CASE(dion, stack, DION(3 * 2, 5, 3, 2, 5)) \
+    CASE(soap, first, SOAP(real_of(g, apart_5, 5, 5), none_present, SIDE_OF(factor_5, 5, 5), SIDE_OF(factor_5, 5, 5), \
+                           5, 5)) \
+    CASE(soap, power, SOAP(real_in(g, 2, 5, 5), third_step, SIDE_OF(factor_5, 2, 5, 5), SIDE_OF(factor_5, 2, 5, 5), \
+                           2, 5, 5)) \
+    CASE(soap, one_sided, SOAP(real_in(g, 5, 7), third_step, SIDE_OF(factor_5, 5, 5), NO_SIDE, 5, 7)) \
+    CASE(soap, between, SOAP(real_in(g, 7, 5), seven, NO_SIDE, SIDE_OF(factor_5, 5, 5), 7, 5)) \
+    CASE(soap, no_side, SOAP(real_in(g, 7, 5), seven, NO_SIDE, NO_SIDE, 7, 5)) \
     CASE(adafactor, vector, ADAFACTOR(NULL, NULL, positive_in(g, 7), NULL, (FACTOR, .relative = 1), 7)) \
     CASE(adafactor, stack, ADAFACTOR(positive_in(g, 6), positive_in(g, 10), NULL, real_in(g, 2, 3, 5), (FACTOR), \
                                      2, 3, 5)) \
@@ -272,6 +322,9 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(muon, rows, NORMUON(ROW, 6, 2, 3, 5)) \
     CASE(muon, columns, NORMUON(SHORT, 10, 2, 3, 5)) \
     CASE(muon, snap, MUON_AS(NULL, NULL, (MUON_USUAL, .snap = 1, .cautious = 1), 2, 5, 3)) \
+    CASE(muon, heads, MUON_AS(NULL, NULL, (MUON_USUAL, .heads = 3), 2, 6, 5)) \
+    CASE(muon, codes, MUON_OF(CODED(12), NULL, NULL, (MUON_USUAL, .heads = 2), 3, 12, 50)) \
+    CASE(muon, halves, MUON_OF(HALVES(90), NULL, NULL, (MUON_USUAL), 3, 5, 6)) \
     CASE(muon, sphere, MUON_AS(positive_in(g, 10), positive_in(g, 2), \
                                (MUON_USUAL, .neurons = NEURONS_SHORT, .beta2 = 0.9), 2, 5, 3)) \
     CASE(bias_step, sign, BIAS_STEP(NULL, BIAS_SIGN, false, 5)) \
@@ -371,6 +424,16 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
                                                                   real_in(g, 3, 300, 80) })) \
     CASE(adamw, large, ADAMW(300, 133)) \
     CASE(adamw, large_sphere, ADAMW_AS(positive_in(g, 3), (ADAM_USUAL, .nesterov = 1), 3, 130, 97)) \
+    CASE(adamw, large_amsgrad, ADAMW_OF(real_in(g, 300, 133), positive_in(g, 300, 133), positive_in(g, 300, 133), \
+                                        NULL, (ADAM_USUAL), 300, 133)) \
+    CASE(adamw, large_masked, ADAMW_AS(positive_in(g, 3), (ADAM_USUAL, .masked = 1), 3, 130, 97)) \
+    CASE(adamw, large_codes, ADAMW_OF(CODED(156), CODED(156), NULL, NULL, (ADAM_USUAL, .cautious = 1), 300, 133)) \
+    CASE(adamw, large_halves, ADAMW_OF(HALVES(39900), HALVES(39900), HALVES(39900), NULL, (ADAM_USUAL), 300, 133)) \
+    CASE(dion, large, DION(30, 97, 130, 97)) \
+    CASE(dion, large_stack, DION(35 * 4, 9, 35, 12, 9)) \
+    CASE(soap, large_first, SOAP(real_of(g, apart_12, 3, 12, 12), none_present, SIDE_OF(factor_12, 3, 12, 12), \
+                                 SIDE_OF(factor_12, 3, 12, 12), 3, 12, 12)) \
+    CASE(soap, large_power, SOAP(real_in(g, 12, 900), third_step, SIDE_OF(factor_12, 12, 12), NO_SIDE, 12, 900)) \
     CASE(adafactor, large, ADAFACTOR(positive_in(g, 3 * 130), positive_in(g, 3 * 97), NULL, NULL, \
                                      (FACTOR, .relative = 1), 3, 130, 97)) \
     CASE(lion, large, LION(1, 300, 133)) \
@@ -378,6 +441,7 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(sgd, large, SGD(1, real_in(g, 300, 133), 1, 1, 300, 133)) \
     CASE(muon, large, MUON(130, 70)) \
     CASE(muon, large_stack, MUON(35, 12, 9)) \
+    CASE(muon, large_codes, MUON_OF(CODED(35 * 3), NULL, NULL, (MUON_USUAL), 35, 30, 20)) \
     CASE(muon, large_rows, NORMUON(ROW, 35 * 12, 35, 12, 9)) \
     CASE(muon, large_columns, NORMUON(SHORT, 3 * 300, 3, 60, 300)) \
     CASE(muon, large_sphere, MUON_AS(NULL, positive_in(g, 1), \

@@ -9,7 +9,7 @@
        positive_in(g, 3, 7)                     REAL, uniform in (0.1, 1.1)
        ragged_in(g, 2, 3, 7)                    N(0,1) in the first 2 rows, NaN behind, as memory that nobody wrote; ACT
        int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1) these integers
-       count_in(g, SHAPE(2, 3), value)          value(i), for larger tensors; real_count_in: of dtype REAL
+       count_in(g, SHAPE(2, 3), value)          value(i), for larger tensors; real_count_in, byte_in: of dtype REAL, U8
        act_of(g, number, 3, 7)  real_of(...)    number(i), a double, rounded to bf16
 
    CASES holds tiny tensors: grad_ops.c nudges every value of every input. LARGE_CASES holds tensors of several
@@ -98,6 +98,7 @@ static inline struct node *bench_number(struct graph *g, enum dtype dtype, struc
     .amplitude = amplitude_, ##__VA_ARGS__ }
 #define positive_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_POSITIVE)
 #define count_in(g, shape, value) bench_count(g, DTYPE_I32, shape, value)
+#define byte_in(g, shape, value) bench_count(g, DTYPE_U8, shape, value)
 #define real_count_in(g, shape, value) bench_count(g, DTYPE_REAL, shape, value)
 #define int_in(g, shape, ...) bench_ints(g, shape, COUNT(((int[]){ __VA_ARGS__ })), (int[]){ __VA_ARGS__ })
 
@@ -161,6 +162,7 @@ static inline void tensor_set(const struct tensor *t, int64_t i, double value)
 {
     real one = (real)value;
     if (t->format == FORMAT_I32) ints(t)[i] = (int32_t)value;
+    else if (t->format == FORMAT_U8) ((uint8_t *)t->data)[i] = (uint8_t)value;
     else if (t->format == FORMAT_REAL) reals(t)[i] = one;
     else row_narrow(t, i, 1, &one);
 }

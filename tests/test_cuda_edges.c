@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #define KEY(...) positive_in(g, __VA_ARGS__)
+static int32_t two_steps(int64_t i) { (void)i; return 2; }
+static int32_t codes(int64_t i) { return (int32_t)(i % MOMENT_BYTES < MOMENT_LARGEST ? 0x3e : i * 7 % 251); }
 #define EDGE_CASES(CASE) \
     CASE(topk, some, topk(g, KEY(4, 5), 3)) \
     CASE(topk, all, topk(g, KEY(2, 3), 3)) \
@@ -27,13 +29,29 @@
     CASE(clip_norm, never, clip_norm(g, positive_in(g, 1), NULL, 0)) \
     CASE(global_norm, two, global_norm(g, 2, (struct node *[]){ positive_in(g, 3), positive_in(g, 1, 2) })) \
     CASE(adamw, small, adamw(g, real_in(g, 11), real_in(g, 11), real_in(g, 11), positive_in(g, 11), positive_in(g, 1), \
-                             positive_in(g, 1), positive_in(g, 2), NULL, \
+                             positive_in(g, 1), positive_in(g, 2), NULL, NULL, \
                              (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, \
                                                   .rate = 1 })) \
     CASE(muon, small, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 1), \
                            positive_in(g, 2), NULL, NULL, \
                            (struct muon_attr){ .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, \
                                                .steps = 5 })) \
+    CASE(adamw, codes, adamw(g, real_in(g, 11), real_in(g, 11), \
+                             byte_in(g, SHAPE(1, MOMENT_BYTES), codes), byte_in(g, SHAPE(1, MOMENT_BYTES), codes), \
+                             positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), NULL, NULL, \
+                             (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, \
+                                                  .rate = 1 })) \
+    CASE(muon, codes, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), byte_in(g, SHAPE(2, MOMENT_BYTES), codes), \
+                           positive_in(g, 1), positive_in(g, 2), NULL, NULL, \
+                           (struct muon_attr){ .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, \
+                                               .steps = 5 })) \
+    CASE(dion, small, dion(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 2, 5), \
+                           positive_in(g, 1), positive_in(g, 2), (struct dion_attr){ 0.95, 0.1, 0.2 })) \
+    CASE(soap, small, soap(g, (struct soap){ \
+        real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 2, 3, 5), positive_in(g, 1), \
+        positive_in(g, 2), real_count_in(g, SHAPE(1), two_steps), real_in(g, 2, 3, 3), real_in(g, 2, 3, 3), NULL, \
+        NULL }, \
+                           (struct soap_attr){ 0.9, 0.95, 0.95, 1e-8, 0.1, 1, 2 })) \
     CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), \
                                        (struct clip_heads_attr){ 0.05, 0.5, 3 })) \
     CASE(average, small, average(g, real_in(g, 11), real_in(g, 11), positive_in(g, 2), positive_in(g, 1))) \
@@ -223,6 +241,30 @@ static void test_skipped_steps(void **state)
         same_on_both(&p);
     }
     {
+        BOTH(adamw, codes);
+        GIVE(1, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN);
+        GIVE(6, 1, 0);
+        same_on_both(&p);
+    }
+    {
+        BOTH(muon, codes);
+        for (int i = 0; i < 30; i++) tensor_set(&p.cpu.in[1], i, NAN), tensor_set(&p.gpu.in[1], i, NAN);
+        GIVE(4, 1, 0);
+        same_on_both(&p);
+    }
+    {
+        BOTH(dion, small);
+        for (int i = 0; i < 30; i++) tensor_set(&p.cpu.in[1], i, NAN), tensor_set(&p.gpu.in[1], i, NAN);
+        GIVE(5, 1, 0);
+        same_on_both(&p);
+    }
+    {
+        BOTH(soap, small);
+        for (int i = 0; i < 30; i++) tensor_set(&p.cpu.in[1], i, NAN), tensor_set(&p.gpu.in[1], i, NAN);
+        GIVE(5, 1, 0);
+        same_on_both(&p);
+    }
+    {
         BOTH(bias_step, small);
         GIVE(2, 1, 0);
         same_on_both(&p);
@@ -335,6 +377,9 @@ static void test_packing(void **state)
     (void)state;
     packs(OP_adamw, case_adamw_small);
     packs(OP_muon, case_muon_small);
+    packs(OP_adamw, case_adamw_codes);
+    packs(OP_dion, case_dion_small);
+    packs(OP_soap, case_soap_small);
     packs(OP_clip_heads, case_clip_heads_small);
 }
 

@@ -1,12 +1,19 @@
 /* Optimizers in a model: each learns, remembers in leaves what a run that goes on needs, and skips a step without a
    trace; which weights they move; averages that they keep. */
 #include "tiny_pair.h"
+#include "graph/ops/update.h"
 
 static const char *const optimizers[] = {
     TEXT("adamw"), TEXT({"module": "adamw", "nesterov": true, "lazy": true, "cautious": true}),
     TEXT({"module": "adamw", "sphere": true}), TEXT("lion"), TEXT("sgd"), TEXT({"module": "sgd", "momentum": 0}),
     TEXT("normalized_momentum"), TEXT("muon"), TEXT("adafactor"), TEXT("schedule_free"),
     TEXT({"module": "muon", "neurons": "short", "quintics": "polar", "sphere": true, "router": "adamw"}),
+    TEXT({"module": "adamw", "amsgrad": true, "cautious_step": true}),
+    TEXT({"module": "adamw", "state": "bf16", "amsgrad": true}), TEXT({"module": "adamw", "state": "int8"}),
+    TEXT({"module": "adamw", "state": "int8", "sphere": true, "amsgrad": true}),
+    TEXT({"module": "muon", "heads": true, "state": "int8"}), TEXT({"module": "muon", "state": "bf16"}),
+    TEXT("dion"), TEXT({"module": "dion", "rank": 1, "lr": 0.003, "state": "int8"}),
+    TEXT({"module": "soap", "every": 2}), TEXT({"module": "soap", "every": 3, "longest": 6, "state": "bf16"}),
 };
 
 static struct tiny start(const char *optim, int batch)
@@ -67,6 +74,82 @@ static void test_skip(void **state)
     }
 }
 
+static size_t remembered(const char *optim)
+{
+    struct tiny t = start(optim, 2);
+    size_t bytes = 0;
+    for (int i = 0; i < t.leaves->n; i++)
+        if (strncmp(t.leaves->leaf[i]->path, "optim.", 6) == 0) bytes += leaf_bytes(t.leaves->leaf[i]);
+    tiny_free(&t);
+    return bytes;
+}
+
+/* Fewer bits: half, or a quarter and a float for each block of 256, of each weight. */
+static void test_bytes(void **state)
+{
+    (void)state;
+    struct tiny t = start(TEXT("adamw"), 2);
+    size_t values = 0, codes = 0;
+    for (int i = 0; i < t.leaves->n; i++) {
+        size_t n = (size_t)shape_count(t.leaves->leaf[i]->decl.shape);
+        if (t.leaves->leaf[i]->kind == LEAF_WEIGHT) values += n, codes += (n + 255) / 256 * 260;
+    }
+    tiny_free(&t);
+    assert_int_equal(remembered(TEXT("adamw")), 8 * values);
+    assert_int_equal(remembered(TEXT({"module": "adamw", "amsgrad": true})), 12 * values);
+    assert_int_equal(remembered(TEXT({"module": "adamw", "state": "bf16"})), 4 * values);
+    assert_int_equal(remembered(TEXT({"module": "adamw", "state": "int8"})), 2 * codes);
+}
+
+static void refused(const char *sets, const char *words)
+{
+    struct tiny t;
+    char why[256] = "";
+    json_t *model = tiny_json(&model_schema, tiny_base, NULL), *train = tiny_json(&train_schema, "{}", sets);
+    assert_false(tiny_load(&t, model, train, why));
+    if (!strstr(why, words)) fail_msg("'%s' lacks '%s'", why, words);
+    arena_free(t.arena);
+    json_decref(model);
+    json_decref(train);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const char *const of[] = { "adamw", "muon", "dion", "soap" };
+    for (int i = 0; i < COUNT(of); i++) {
+        char sets[160];
+        snprintf(sets, sizeof sets, "{\"optim\": {\"module\": \"%s\", \"state\": \"bf16\", \"beta2\": 0.999}}", of[i]);
+        refused(sets, "train.optim.state = bf16: it has 8 binary digits, and a second moment with beta2 = 0.999 would "
+                      "not fall");
+    }
+    refused(TEXT({"optim": {"module": "adamw", "lazy": true, "cautious_step": true}}),
+            "train.optim.cautious_step = true: ");
+}
+
+/* Which weights have heads in their rows. */
+static void test_heads(void **state)
+{
+    (void)state;
+    static const struct { const char *path; int heads; } want[] = {
+        { "layers.0.attention.q.weight", 2 }, { "layers.0.attention.k.weight", 1 },
+        { "layers.0.attention.v.weight", 1 }, { "layers.0.attention.out.weight", 1 },
+        { "layers.0.ffn.router.weight", 1 },
+    };
+    for (int on = 0; on < 2; on++) {
+        struct tiny t = start(on ? TEXT({"module": "muon", "heads": true}) : TEXT("muon"), 2);
+        for (int k = 0; k < COUNT(want); k++) {
+            assert_int_equal(leaves_find(t.leaves, want[k].path)->heads, want[k].heads);
+            for (int i = 0; i < t.graph->n; i++) {
+                const struct node *n = t.graph->node[i];
+                if (n->op != &op_muon || strcmp(n->in[0]->leaf->path, want[k].path) != 0) continue;
+                assert_int_equal(((const struct muon_attr *)n->attr)->heads, on ? want[k].heads : 0);
+            }
+        }
+        tiny_free(&t);
+    }
+}
+
 /* What evaluation reads is x; where gradients are taken is between it and z. There is one kind of averages. */
 static void test_schedule_free(void **state)
 {
@@ -94,15 +177,8 @@ static void test_schedule_free(void **state)
     assert_true(trained != averaged);
     tiny_free(&t);
 
-    char why[256] = "";
-    json_t *model = tiny_json(&model_schema, tiny_base, NULL),
-           *train = tiny_json(&train_schema, "{}", TEXT({"optim": "schedule_free", "average": "ema"}));
-    assert_false(tiny_load(&t, model, train, why));
-    if (!strstr(why, "train.average = ema: schedule_free keeps averages of its own; it must be 'none'"))
-        fail_msg("%s", why);
-    arena_free(t.arena);
-    json_decref(model);
-    json_decref(train);
+    refused(TEXT({"optim": "schedule_free", "average": "ema"}),
+            "train.average = ema: schedule_free keeps averages of its own; it must be 'none'");
 }
 
 /* A matrix that begins at zero has no sphere to turn on: it moves as without. */
@@ -125,7 +201,8 @@ static void test_no_sphere_around_zero(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(learn_and_go_on), RUN(skip), RUN(schedule_free), RUN(no_sphere_around_zero),
+        RUN(learn_and_go_on), RUN(skip), RUN(bytes), RUN(refusals), RUN(heads), RUN(schedule_free),
+        RUN(no_sphere_around_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

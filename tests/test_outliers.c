@@ -25,7 +25,7 @@ static char *held(const struct tiny *t, size_t *n)
     for (int i = 0; i < t->leaves->n; i++) {
         const struct leaf *l = t->leaves->leaf[i];
         bool changes = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && strncmp(l->path, "guard.", 6) != 0);
-        size_t bytes = (size_t)shape_count(l->decl.shape) * sizeof(real);
+        size_t bytes = leaf_bytes(l);
         if (!changes) continue;
         all = xrealloc(all, *n + bytes);
         memcpy(all + *n, state_data(t->state, l), bytes);

@@ -58,7 +58,7 @@ static void build_updates(struct net *n, double lr, double limit)
         snprintf(m, sizeof m, "m.%d", i);
         snprintf(v, sizeof v, "v.%d", i);
         adamw(g, w[i], grad[i], graph_buffer(g, m, DTYPE_REAL, w[i]->shape, 0),
-              graph_buffer(g, v, DTYPE_REAL, w[i]->shape, 0), control(g, "lr", lr), step, clip, NULL,
+              graph_buffer(g, v, DTYPE_REAL, w[i]->shape, 0), control(g, "lr", lr), step, clip, NULL, NULL,
               (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-3, .rate = 1 });
     }
     for (int i = 0; i < WEIGHTS; i++)

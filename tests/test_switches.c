@@ -295,7 +295,7 @@ static void check_recompute(const struct toggle *on)
     }
     for (int i = 0; i < t[0].leaves->n; i++) {
         const struct leaf *l = t[0].leaves->leaf[i];
-        size_t bytes = (size_t)shape_count(l->decl.shape) * sizeof(real);
+        size_t bytes = leaf_bytes(l);
         for (int how = 1; how <= RECOMPUTE_FULL && (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER); how++)
             if (memcmp(state_data(t[0].state, l), tiny_weight(&t[how], l->path), bytes) != 0)
                 fail_msg("%s: %s has other bits with %s recompute", on->name, l->path, how == 1 ? "selective" : "full");

@@ -1,5 +1,7 @@
 /* What changes weights: AdamW, Muon, QK-clip, averages, the balancing bias, and the norm that may stop them. */
 #include "run_graph.h"
+#include "backend/codes.h"
+#include "backend/rounds.h"
 #include <math.h>
 
 static struct node *values(struct run *r, const char *name, struct shape shape)
@@ -15,7 +17,7 @@ static void test_adamw_two_steps(void **state)
                 *v = values(&r, "v", SHAPE(1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+    struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, NULL, NULL,
                               (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 2 });
     struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums }),
                 *cosine = graph_result(r.graph, ratio, 1);
@@ -53,7 +55,7 @@ static void test_adamw_is_scale_free(void **state)
                 *v = values(&r, "v", SHAPE(4));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL, NULL,
           (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-12, .rate = 1 });
     run_start(&r, 1);
     run_fill(&r, w, 1, 1, 1, 1);
@@ -80,7 +82,7 @@ static void test_adamw_eps(void **state)
                 *v = values(&r, "v", SHAPE(1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL, NULL,
           (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 0.5, .rate = 1 });
     run_start(&r, 1);
     run_fill(&r, w, 1);
@@ -423,7 +425,7 @@ static void all_updates(int threads, double go, bool run, real *kept)
     struct muon_attr at = { .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, .steps = 5 };
     struct node *norm = global_norm(r.graph, 2, (struct node *[]){ grad, stack_grad });
     struct node *sums[] = {
-        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip, NULL,
+        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip, NULL, NULL,
               (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 1 }),
         muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, NULL, NULL, at),
         muon(r.graph, changed[5], grad, changed[6], lr, clip, NULL, NULL, at)
@@ -474,6 +476,53 @@ static void test_threads_keep_bits(void **state)
     for (int i = 0; i < CHANGED; i++) assert_true(one[i] != before[i]);
 }
 
+/* Every code is what its value is coded as, the two zeros but one; values go up with them, to 1; and a value of its bin
+   is no further from it than half the bin, of those that can be told from 0. */
+static void test_codes(void **state)
+{
+    (void)state;
+    for (int positive = 0; positive < 2; positive++) {
+        int numbers = positive ? 2 * CODE_SIGN : CODE_SIGN;
+        real last = 0;
+        for (int code = positive ? 2 : 1; code < numbers; code++) {
+            real value = code_value((uint8_t)code, positive);
+            assert_true(value > last);
+            assert_int_equal(code_of(value, positive), code);
+            if (!positive) assert_int_equal(code_of(-value, false), code | CODE_SIGN);
+            if (!positive) assert_true(code_value((uint8_t)(code | CODE_SIGN), false) == -value);
+            last = value;
+        }
+        assert_true(last == 1 && code_of(0, positive) == 0 && code_value(0, positive) == 0);
+        for (int i = 1; i < 1000; i++) {
+            real x = (real)pow(10, -6 * i / 1000.0), near = code_value(code_of(x, positive), positive);
+            assert_true(fabs((double)(near - x)) < (positive ? 0.25 : 0.5) * 0.9 * (double)x / 0.1);
+            assert_true(x < (real)0.1 || fabs((double)(near - x)) < 0.9 / (positive ? 128 : 64));
+        }
+    }
+    assert_true(code_of((real)1e-30, true) != 0 && code_of((real)1e-30, false) == 0);
+}
+
+/* Each pair once, and nobody twice in a round. */
+static void test_rounds(void **state)
+{
+    (void)state;
+    for (int n = 1; n < 12; n++) {
+        int met[12][12] = { { 0 } };
+        for (int round = 0; round < rounds_of(n); round++) {
+            unsigned there = 0;
+            for (int k = 0; k < rounds_pairs(n); k++) {
+                struct round_pair p = rounds_pair(n, round, k);
+                assert_true(p.low >= 0 && p.low < p.high && p.high < n + n % 2);
+                assert_false(there >> p.low & 1 || there >> p.high & 1);
+                there |= 1u << p.low | 1u << p.high;
+                met[p.low][p.high]++;
+            }
+        }
+        for (int i = 0; i < n; i++)
+            for (int k = i + 1; k < n; k++) assert_int_equal(met[i][k], 1);
+    }
+}
+
 static void test_messages(void **state)
 {
     (void)state;
@@ -484,17 +533,31 @@ static void test_messages(void **state)
                 *ids = graph_input(r.graph, "ids", DTYPE_I32, SHAPE(3, 4));
     struct adamw_attr adam = { .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 1 };
     struct muon_attr at = { .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, .steps = 5 };
-    check_message(r.graph, adamw(r.graph, w, other, w, w, lr, lr, clip, NULL, adam),
+    check_message(r.graph, adamw(r.graph, w, other, w, w, lr, lr, clip, NULL, NULL, adam),
                   "'grad' is [4,3], [..] is needed: .. is [3,4] in 'w'");
-    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, NULL, adam), "'clip' is [1], [2] is needed");
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, NULL, NULL, adam), "'clip' is [1], [2] is needed");
     check_message(r.graph, muon(r.graph, w, w, other, lr, clip, NULL, NULL, at),
-                  "'m' is [4,3], [..] is needed: .. is [3,4] in 'w'");
+                  "'m' is REAL [4,3]: of a weight [3,4] it is REAL of that shape, U8 [12,2] or U8 [1,260]");
+    at.heads = 2;
+    check_message(r.graph, muon(r.graph, w, w, w, lr, clip, NULL, NULL, at),
+                  "2 heads do not divide the rows of a weight [3,4]");
+    at.heads = 0;
+    check_message(r.graph, dion(r.graph, w, w, w, w, lr, lr, (struct dion_attr){ .scale = 1 }), "'clip' is [1]");
+    check_message(r.graph, dion(r.graph, w, w, w, values(&r, "q", SHAPE(4, 4)), lr, clip, (struct dion_attr){ 0 }),
+                  "'q' has 16 values: of each of 1 matrices it has 1 to 3 rows of 4");
+    check_message(r.graph, soap(r.graph, (struct soap){ w, w, w, w, lr, clip, lr, w, NULL, NULL, NULL },
+                                (struct soap_attr){ .every = 1 }), "'left' has a basis, and nothing else");
+    check_message(r.graph, soap(r.graph, (struct soap){ w, w, w, w, lr, clip, lr, w, w, NULL, NULL },
+                                (struct soap_attr){ .every = 1 }), "'left' and its basis are of 1 matrices [3,3]");
+    adam.masked = adam.lazy = 1;
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, NULL, NULL, adam), "what is lazy is not masked");
+    adam.masked = adam.lazy = 0;
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "neurons have v, and nothing else");
     at.neurons = NEURONS_ROW;
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "'v' has 4 values, 3 are needed");
     at.neurons = NEURONS_SHORT;
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, flat, at), "'radius' has 4 values, 1 are needed");
-    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, flat, adam),
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, flat, NULL, adam),
                   "a radius for each matrix is needed: there are 4");
     check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, NULL, by_sign),
                   "'counts' is [5], [E] is needed: E is 4 in 'bias', not 5");
@@ -524,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_unit_norm),
         cmocka_unit_test(test_average),
         cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits),
+        cmocka_unit_test(test_codes), cmocka_unit_test(test_rounds),
         cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

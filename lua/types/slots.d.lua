@@ -1355,6 +1355,8 @@
 ---| sluice.optim.adafactor
 ---| "adamw" # Adam with decoupled weight decay
 ---| sluice.optim.adamw
+---| "dion" # momentum orthogonalised in its strongest directions
+---| sluice.optim.dion
 ---| "lion" # the sign of the momentum
 ---| sluice.optim.lion
 ---| "muon" # orthogonalised momentum for hidden matrices
@@ -1365,6 +1367,8 @@
 ---| sluice.optim.schedule_free
 ---| "sgd" # gradient descent with momentum
 ---| sluice.optim.sgd
+---| "soap" # Adam in the eigenbasis of Shampoo's factors
+---| sluice.optim.soap
 
 ---second moments of rows and columns in place of values
 ---@class sluice.optim.adafactor
@@ -1390,11 +1394,28 @@
 ---@field beta1? number decay of the first moment; default 0.9, 0 … 0.9999
 ---@field beta2? number decay of the second moment; default 0.95, 0 … 0.99999
 ---@field eps? number added to the root; default 1e-08, 1e-16 … 1
+---@field state? "float"|"bf16"|"int8" what moments are kept as; int8: codes in blocks of 256; default float
 ---@field nesterov? boolean look one step ahead; default false
 ---@field eps_inside? boolean eps is added to the second moment, under the root; default false
+---@field amsgrad? boolean steps go by the largest second moment so far; default false
 ---@field cautious? boolean weights decay only where that goes the way of the step; default false
+---@field cautious_step? boolean what would go against its gradient rests, and the others of a matrix go as much further (C-AdamW); default false
 ---@field lazy? boolean where a gradient is 0, as of an expert without tokens, nothing moves or decays; default false
 ---@field sphere? boolean hidden matrices keep their norm, and do not decay, but for those that begin at zero; default false
+
+---momentum orthogonalised in its strongest directions
+---@class sluice.optim.dion
+---@field [1]? "dion"
+---@field lr? number peak learning rate; default 0.01, 0 … 10
+---@field decay? number weight decay; default 0.01, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field momentum? number what stays of what a step takes of the momentum; default 0.95, 0 … 0.9999
+---@field rank? number of a step, as a share of the smaller side, one at least; default 0.25, 1e-06 … 1
+---@field beta1? number AdamW: decay of the first moment; default 0.9, 0 … 0.9999
+---@field beta2? number AdamW: decay of the second moment; default 0.95, 0 … 0.99999
+---@field eps? number AdamW: added to the root; default 1e-08, 1e-16 … 1
+---@field state? "float"|"bf16"|"int8" AdamW: what moments are kept as; int8: codes in blocks of 256; default float
 
 ---the sign of the momentum
 ---@class sluice.optim.lion
@@ -1423,12 +1444,14 @@
 ---@field neurons? "none"|"row"|"short" whose size is kept, and evened out: nobody's; each row's; each row's or column's, whichever is shorter; default none
 ---@field neurons_beta? number decay of these sizes; default 0.95, 0 … 0.99999
 ---@field snap? boolean the step gets the Frobenius norm of an orthogonal matrix (Muon+); default false
+---@field heads? boolean each head of queries, keys and values is a matrix by itself; default false
 ---@field cautious? boolean weights decay only where that goes the way of the step; default false
 ---@field sphere? boolean hidden matrices keep their norm, and do not decay, but for those that begin at zero; default false
 ---@field router? "muon"|"adamw" what moves the weights of routers; default muon
 ---@field beta1? number AdamW: decay of the first moment; default 0.9, 0 … 0.9999
 ---@field beta2? number AdamW: decay of the second moment; default 0.95, 0 … 0.99999
 ---@field eps? number AdamW: added to the root; default 1e-08, 1e-16 … 1
+---@field state? "float"|"bf16"|"int8" momentum and AdamW: what moments are kept as; int8: codes in blocks of 256; default float
 
 ---momentum of which the direction alone counts
 ---@class sluice.optim.normalized_momentum
@@ -1463,6 +1486,21 @@
 ---@field momentum? number decay of the momentum; 0: none; default 0.9, 0 … 0.9999
 ---@field nesterov? boolean look one step ahead; default false
 ---@field coupled? boolean decay is a part of the gradient; default false
+
+---Adam in the eigenbasis of Shampoo's factors
+---@class sluice.optim.soap
+---@field [1]? "soap"
+---@field lr? number peak learning rate; default 0.003, 0 … 10
+---@field decay? number weight decay; default 0.01, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field beta1? number decay of the first moment; default 0.95, 0 … 0.9999
+---@field beta2? number decay of the second moment; default 0.95, 0 … 0.99999
+---@field eps? number added to the root; default 1e-08, 1e-16 … 1
+---@field state? "float"|"bf16"|"int8" AdamW: what moments are kept as; int8: codes in blocks of 256; default float
+---@field factor_beta? number decay of the factors; default 0.95, 0 … 0.9999
+---@field every? integer between power steps of the bases; default 10, 1 … 1048576
+---@field longest? integer of the sides that are rotated; default 2048, 1 … 16384
 
 ---@alias sluice.rates
 ---| "layers" # by layer, from the first to the last

@@ -62,7 +62,12 @@ struct block_topk_attr { int64_t chosen, block, window, chunk; };
 enum { INDEX_MOST = 4096 };                                 /* keys that an index may name for a token */
 
 /* Of the optimizers. rate multiplies lr; what else is meant stands where each op is. */
-struct adamw_attr { double beta1, beta2, eps, decay, rate; int nesterov, inside, cautious, lazy; };
+struct adamw_attr { double beta1, beta2, eps, decay, rate; int64_t nesterov, inside, cautious, lazy, masked; };
+/* How an optimizer remembers n values: as REAL of the weight's shape; as bf16, U8 [n,2]; as codes of 8 bits
+   (backend/codes.h), U8 [blocks,MOMENT_BYTES], of each block the largest, a float, and then a code for each value. */
+enum moment_as { MOMENT_FLOAT, MOMENT_BF16, MOMENT_INT8 };
+#define MOMENTS "float bf16 int8"
+enum { MOMENT_BLOCK = 256, MOMENT_LARGEST = 4, MOMENT_BYTES = MOMENT_LARGEST + MOMENT_BLOCK };
 struct adafactor_attr { double power, tiny, most, least, beta1, decay, rate; int64_t relative; };
 struct lion_attr { double beta1, beta2, decay, rate; };
 struct schedule_free_attr { double beta1, beta2, eps, decay, rate, power; };
@@ -76,7 +81,13 @@ struct muon_attr {
     double momentum, decay, scale;
     int64_t nesterov, steps, quintics, even, neurons, snap, cautious;
     double beta2;
+    int64_t heads;
 };
+struct dion_attr { double momentum, decay, scale; };
+/* What soap takes. left, right: Shampoo's factors; with each its basis, whose rows are eigenvectors; absent where that
+   side is not rotated. taken: how many steps counted so far. */
+struct soap { struct node *w, *grad, *m, *v, *lr, *clip, *taken, *left, *left_basis, *right, *right_basis; };
+struct soap_attr { double beta1, beta2, factor_beta, eps, decay, rate; int64_t every; };
 
 /* What a bias goes by: the sign of what its expert lacks, or how much of the mean; centred: steps sum to 0. */
 enum bias_rule { BIAS_SIGN, BIAS_PROPORTIONAL };

@@ -49,7 +49,7 @@ static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kin
     leaf->kind = kind;
     leaf->path = arena_text(l->arena, "%s", path);
     leaf->decl = decl;
-    leaf->stack = 1;
+    leaf->stack = leaf->heads = 1;
     leaf->active = 1;
     leaf->id = l->n;
     l->leaf[l->n++] = leaf;
@@ -65,7 +65,7 @@ static struct node *poison_new(struct graph *g)
     struct leaf *l = arena_alloc(g->arena, sizeof *l);
     *l = (struct leaf){
         .kind = LEAF_INPUT, .path = "poison", .decl = { { .rank = 2, .dim = { 1, 1, 1, 1 } }, DTYPE_REAL },
-        .stack = 1, .active = 1
+        .stack = 1, .heads = 1, .active = 1
     };
     *n = (struct node){ .op = &op_leaf, .graph = g, .path = g->path, .leaf = l, .n_out = NODE_OUTS };
     for (int k = 0; k < NODE_OUTS; k++) n->out[k] = l->decl;

@@ -133,6 +133,7 @@ struct leaf {
     int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
     enum weight_reads reads;                                       /* of a weight */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
+    int heads;    /* of a weight whose rows are those of so many heads of attention, one after the other; 1 otherwise */
     int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */
     const struct leaf *of;    /* LEAF_GRAD: the weight; a buffer that is an average: what it follows */

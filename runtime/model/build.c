@@ -294,6 +294,12 @@ struct node *build_made(struct build *b, const char *name)
     return made ? graph_leaf(b->graph, made) : NULL;
 }
 
+void build_heads(struct build *b, const char *name, int64_t heads)
+{
+    struct node *w = build_made(b, name);
+    if (w && w->leaf) w->leaf->heads = (int)heads;
+}
+
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value)
 {
     return graph_buffer(b->graph, build_path(b, name, ""), dtype, shape, value);

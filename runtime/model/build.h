@@ -202,6 +202,8 @@ struct node *expert_affine(struct build *b, bool bias, const char *name, enum ro
 struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets);
 /* A bias of zeros at path "<b->path>.<name>.bias". */
 struct node *build_bias(struct build *b, const char *name, struct shape shape);
+/* Says that the rows of weight `name`.weight, which is made, are those of so many heads. */
+void build_heads(struct build *b, const char *name, int64_t heads);
 /* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
 struct node *feed_forward(struct build *b, struct hidden h, struct node *u);               /* [T,D] */
 /* The same by the experts of r, each over its rows. [R,W] */
@@ -412,12 +414,17 @@ struct pace { double lr, decay; int decay_gains, decay_tables; };
     BOOL_AS("decay_gains", type, field.decay_gains, false, \
             "the gains of norms decay too: to 0, zero-centred ones to 1"), \
     BOOL_AS("decay_tables", type, field.decay_tables, false, "the vectors of tokens and the rows of tables decay too")
-/* AdamW, of those too that leave it what is no hidden matrix. */
-struct adam { double beta1, beta2, eps; };
+/* AdamW, of those too that leave it what is no hidden matrix. state: enum moment_as, of all moments. */
+struct adam { double beta1, beta2, eps; int state; };
 #define ADAM(type, field, whose) \
     REAL_AS("beta1", type, field.beta1, 0.9, 0, 0.9999, "", whose "decay of the first moment"), \
     REAL_AS("beta2", type, field.beta2, 0.95, 0, 0.99999, "", whose "decay of the second moment"), \
     REAL_AS("eps", type, field.eps, 1e-8, 1e-16, 1, "", whose "added to the root")
+#define STATE(type, field, whose) \
+    { "state", PARAM_CHOICE, FIELD(type, field.state), MOMENT_FLOAT, 0, 0, MOMENTS, "", \
+      whose "what moments are kept as; int8: codes in blocks of 256", 0, NULL, false }
+/* A second moment of bf16 cannot decay by less than its digits tell apart. */
+void build_check_state(const struct adam *a, const char *path, struct problems *problems);
 /* The decay where it is for this weight, else 0. */
 double build_decay(const struct pace *p, const struct node *w, struct update u);
 /* Whether it is a hidden matrix, or a stack of them. */
@@ -425,12 +432,15 @@ bool build_is_hidden(const struct node *w);
 /* AdamW's step of a weight. REAL [3] */
 struct node *build_adamw(struct build *b, const struct pace *p, const struct adam *a, struct node *w, struct node *grad,
                          struct update u);
-/* Norms on which matrices of w stay, REAL [E], not known before the first step; a weight that begins at zero has
-   none. */
-struct node *build_radius(struct build *b, const struct node *w);
-/* An optimizer's memory of a weight, zero at first: of its shape, or of another. */
+/* Norms on which the `stack` matrices of w stay, REAL [E], not known before the first step; a weight that begins at
+   zero has none. */
+struct node *build_radius(struct build *b, const struct node *w, int64_t stack);
+/* An optimizer's memory of a weight, zero at first: of its shape; the same, kept as state says (enum moment_as), each
+   of `stack` matrices in blocks of its own; of another shape; of another, drawn from a normal distribution. */
 struct node *build_moment(struct build *b, const char *which, const struct node *w);
+struct node *build_moment_as(struct build *b, const char *which, const struct node *w, int state, int64_t stack);
 struct node *build_memory_of(struct build *b, const char *which, const struct node *w, struct shape shape);
+struct node *build_drawn(struct build *b, const char *which, const struct node *w, struct shape shape);
 
 /* ---- of averages ---- */
 

@@ -12,21 +12,42 @@ double build_decay(const struct pace *p, const struct node *w, struct update u)
 
 bool build_is_hidden(const struct node *w) { return !role_rule[w->leaf->role].outside; }
 
+void build_check_state(const struct adam *a, const char *path, struct problems *problems)
+{
+    if (a->state == MOMENT_BF16 && 1 - a->beta2 < 1.0 / 256)
+        module_problem(problems, path, "state", "bf16: it has 8 binary digits, and a second moment with beta2 = %g "
+                       "would not fall; beta2 must be at most %g, or state another", a->beta2, 1 - 1.0 / 256);
+}
+
 struct node *build_adamw(struct build *b, const struct pace *p, const struct adam *a, struct node *w, struct node *grad,
                          struct update u)
 {
     struct adamw_attr attr = {
         .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps * u.eps, .decay = build_decay(p, w, u), .rate = u.rate
     };
-    return adamw(b->graph, w, grad, build_moment(b, "m", w), build_moment(b, "v", w), u.lr, u.step, u.clip, NULL, attr);
+    struct node *m = build_moment_as(b, "m", w, a->state, 1), *v = build_moment_as(b, "v", w, a->state, 1);
+    return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, NULL, NULL, attr);
 }
 
-struct node *build_radius(struct build *b, const struct node *w)
+struct node *build_radius(struct build *b, const struct node *w, int64_t stack)
 {
     const struct init *init = &w->leaf->init;
-    struct shape s = w->shape;
     if (init->kind == INIT_CONSTANT && init->value == 0) return NULL;
-    return build_memory_of(b, "radius", w, SHAPE(shape_count(s) / (s.dim[s.rank - 2] * s.dim[s.rank - 1])));
+    return build_memory_of(b, "radius", w, SHAPE(stack));
+}
+
+static struct node *memory(struct build *b, const char *which, const struct node *w, enum dtype dtype,
+                           struct shape shape)
+{
+    return graph_buffer(b->graph, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), dtype, shape, 0);
+}
+
+struct node *build_moment_as(struct build *b, const char *which, const struct node *w, int state, int64_t stack)
+{
+    int64_t n = shape_count(w->shape), each = n / stack;
+    if (state == MOMENT_FLOAT) return build_moment(b, which, w);
+    if (state == MOMENT_BF16) return memory(b, which, w, DTYPE_U8, SHAPE(n, 2));
+    return memory(b, which, w, DTYPE_U8, SHAPE(stack * ((each + MOMENT_BLOCK - 1) / MOMENT_BLOCK), MOMENT_BYTES));
 }
 
 struct node *build_moment(struct build *b, const char *which, const struct node *w)
@@ -36,7 +57,14 @@ struct node *build_moment(struct build *b, const char *which, const struct node 
 
 struct node *build_memory_of(struct build *b, const char *which, const struct node *w, struct shape shape)
 {
-    return graph_buffer(b->graph, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), DTYPE_REAL, shape, 0);
+    return memory(b, which, w, DTYPE_REAL, shape);
+}
+
+struct node *build_drawn(struct build *b, const char *which, const struct node *w, struct shape shape)
+{
+    struct node *x = build_memory_of(b, which, w, shape);
+    if (x->leaf && !b->graph->failed) x->leaf->init = (struct init){ .kind = INIT_NORMAL, .std = 1 };
+    return x;
 }
 
 struct node *build_outliers(struct build *b, const struct outliers *c, struct node *clip, struct node *loss,

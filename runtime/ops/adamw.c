@@ -2,36 +2,55 @@
        w -= lr (u + decay w),  u = m^ / (sqrt(v^) + eps),  m^ = m / (1 - b1^t),  v^ = v / (1 - b2^t)
    nesterov (Dozat 2016): m^ = b1 m / (1 - b1^(t+1)) + (1-b1) g / (1 - b1^t). inside: eps stands under the root.
    cautious: see step.h. lazy: where g is 0, nothing moves. With a radius, of each matrix of a stack, w turns along u on
-   the sphere on which it began (hyperball, Wen 2025) and does not decay. */
+   the sphere on which it began (hyperball, Wen 2025) and does not decay. largest: AMSGrad (Reddi 2018), the largest v
+   so far in place of v. masked: C-AdamW (Liang 2024, arXiv 2411.16085), of each matrix u is 0 where it has not the sign
+   of g, and larger by the share of the others. m, v and largest are what their tensors say, see enum moment_as. */
 #define VERBS "graph/ops/update.h"
+#include "moment.h"
 #include "step.h"
 
-enum { W, GRAD, M, V, LR, STEP, CLIP, RADIUS };
+enum { W, GRAD, M, V, LR, STEP, CLIP, RADIUS, LARGEST };
+#define LEAST_SHARE 1e-3    /* of values that are not masked */
 
 VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v,
                         struct node *lr, struct node *step, struct node *clip, struct node *radius,
-                        struct adamw_attr a)
+                        struct node *largest, struct adamw_attr a)
 {
-    return graph_emit(g, &op_adamw, &a, w, grad, m, v, lr, step, clip, radius);
+    return graph_emit(g, &op_adamw, &a, w, grad, m, v, lr, step, clip, radius, largest);
+}
+
+/* Matrices, and values of each. */
+struct sizes { int64_t stack, n; };
+static struct sizes sizes_of(struct shape w)
+{
+    int64_t n = w.dim[w.rank - 1] * (w.rank > 1 ? w.dim[w.rank - 2] : 1);
+    return (struct sizes){ shape_count(w) / n, n };
 }
 
 static int infer(struct node *n, struct err *e)
 {
+    const struct adamw_attr *at = n->attr;
     const struct node *radius = n->in[RADIUS];
     struct shape w = n->in[W]->shape;
+    struct sizes s = sizes_of(w);
     if (step_check_pace(n, LR, e)) return -1;
-    if (!radius) { step_infer(n); return 0; }
-    int64_t stack = shape_count(radius->shape);
-    if (w.rank < 2 || stack != shape_count(w) / (w.dim[w.rank - 2] * w.dim[w.rank - 1]))
-        return err_set(e, "a radius for each matrix is needed: there are %lld", (long long)stack);
+    if (moment_check(n, M, "m", 1, e) != 0 || moment_check(n, V, "v", 1, e) != 0) return -1;
+    if (moment_check(n, LARGEST, "largest", 1, e) != 0) return -1;
+    if (radius && (w.rank < 2 || shape_count(radius->shape) != s.stack))
+        return err_set(e, "a radius for each matrix is needed: there are %lld", (long long)shape_count(radius->shape));
+    if (at->masked && at->lazy) return err_set(e, "adamw: what is lazy is not masked");
+    if (!radius && !at->masked) { step_infer(n); return 0; }
     node_value(n, DTYPE_REAL, SHAPE(SUMS));
-    step_work(n, stack);
+    step_work(n, s.stack);
     node_work(n, DTYPE_REAL, w);
     return 0;
 }
 
 /* u = (now m + ahead g) / (sqrt(unbias v + inside) + eps) */
-struct rates { real b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay, clip, rate; bool cautious, lazy; };
+struct rates {
+    real b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay, clip, rate;
+    bool cautious, lazy, tops;                              /* tops: the largest v counts */
+};
 
 static struct rates rates_of(const struct args *a)
 {
@@ -54,64 +73,119 @@ static struct rates rates_of(const struct args *a)
         .rate = (real)(at->rate * (double)pace.rate),
         .cautious = at->cautious,
         .lazy = at->lazy,
+        .tops = a->in[LARGEST].data,
     };
 }
 
 /* Takes g in, and gives u. */
-static inline real direction(const struct rates *k, real g, real *m, real *v)
+static inline real direction(const struct rates *k, real g, real *m, real *v, real *top)
 {
     *m = k->b1 * *m + k->keep1 * g;
     *v = k->b2 * *v + k->keep2 * g * g;
-    return (k->now * *m + k->ahead * g) / ((real)sqrt(*v * k->unbias + k->inside) + k->eps);
+    *top = k->tops && *top > *v ? *top : *v;
+    return (k->now * *m + k->ahead * g) / ((real)sqrt(*top * k->unbias + k->inside) + k->eps);
 }
 
 /* n <= SUM_LANES values, a lane each. */
 static inline void some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
-                        real *restrict m, real *restrict v, struct step_lanes *restrict sums)
+                        real *restrict m, real *restrict v, real *restrict top, struct step_lanes *restrict sums)
 {
     for (int64_t i = 0; i < n; i++) {
-        real g = k->clip * grad[i], old = w[i], m1 = m[i], v1 = v[i], u = direction(k, g, &m1, &v1),
-             decay = k->cautious && u * old < 0 ? 0 : k->decay;
+        real g = k->clip * grad[i], old = w[i], m1 = m[i], v1 = v[i], top1 = top[i],
+             u = direction(k, g, &m1, &v1, &top1), decay = k->cautious && u * old < 0 ? 0 : k->decay;
         bool rests = k->lazy && g == 0;
         m[i] = rests ? m[i] : m1;
         v[i] = rests ? v[i] : v1;
+        top[i] = rests ? top[i] : top1;
         w[i] = rests ? old : old - k->rate * (u + decay * old);
         step_count(sums, i, old, w[i]);
     }
 }
 
+/* What is remembered of the n values from `at` on, a block of codes, and the room for it. */
+struct moments { real *m, *v, *top, room[3][MOMENT_BLOCK]; };
+
+static inline void read_moments(const struct args *a, int64_t at, int64_t n, struct moments *k)
+{
+    k->m = moment_read(&a->in[M], at, at / MOMENT_BLOCK, n, false, k->room[0]);
+    k->v = moment_read(&a->in[V], at, at / MOMENT_BLOCK, n, true, k->room[1]);
+    k->top = k->room[2];
+    if (a->in[LARGEST].data) k->top = moment_read(&a->in[LARGEST], at, at / MOMENT_BLOCK, n, true, k->top);
+}
+
+static inline void write_moments(const struct args *a, int64_t at, int64_t n, const struct moments *k)
+{
+    moment_write(&a->in[M], at, at / MOMENT_BLOCK, n, false, k->m);
+    moment_write(&a->in[V], at, at / MOMENT_BLOCK, n, true, k->v);
+    if (a->in[LARGEST].data) moment_write(&a->in[LARGEST], at, at / MOMENT_BLOCK, n, true, k->top);
+}
+
 static void block(const struct args *a, int64_t from, int64_t to)
 {
     const struct rates k = rates_of(a);
-    real *w = reals(&a->in[W]), *m = reals(&a->in[M]), *v = reals(&a->in[V]);
-    const real *grad = reals(&a->in[GRAD]);
+    struct moments x = { .room = { { 0 } } };
     struct step_lanes sums = { 0 };
-    int64_t i = from;
-    for (; i + SUM_LANES <= to; i += SUM_LANES) some(&k, SUM_LANES, w + i, grad + i, m + i, v + i, &sums);
-    some(&k, to - i, w + i, grad + i, m + i, v + i, &sums);
+    for (int64_t at = from; at < to; at += MOMENT_BLOCK) {
+        int64_t n = to - at < MOMENT_BLOCK ? to - at : MOMENT_BLOCK, i = 0;
+        real *w = reals(&a->in[W]) + at;
+        const real *grad = reals(&a->in[GRAD]) + at;
+        read_moments(a, at, n, &x);
+        for (; i + SUM_LANES <= n; i += SUM_LANES)
+            some(&k, SUM_LANES, w + i, grad + i, x.m + i, x.v + i, x.top + i, &sums);
+        some(&k, n - i, w + i, grad + i, x.m + i, x.v + i, x.top + i, &sums);
+        write_moments(a, at, n, &x);
+    }
     step_fold(&sums, step_part(a, from / STEP_BLOCK));
+}
+
+/* ---- where a matrix moves as a whole: directions first ---- */
+
+static void directions(const struct args *a, int64_t from, int64_t to)
+{
+    const struct rates k = rates_of(a);
+    struct moments x = { .room = { { 0 } } };
+    for (int64_t at = from; at < to; at += MOMENT_BLOCK) {
+        int64_t n = to - at < MOMENT_BLOCK ? to - at : MOMENT_BLOCK;
+        const real *grad = reals(&a->in[GRAD]) + at;
+        real *u = reals(&a->work[1]) + at;
+        read_moments(a, at, n, &x);
+        for (int64_t i = 0; i < n; i++) u[i] = direction(&k, k.clip * grad[i], x.m + i, x.v + i, x.top + i);
+        write_moments(a, at, n, &x);
+    }
+}
+
+static bool agrees(real u, real g) { return (u > 0 && g > 0) || (u < 0 && g < 0); }
+
+static void mask(int64_t n, const real *grad, real *u)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) count += agrees(u[i], grad[i]);
+    real by = (real)(1 / fmax((double)count / (double)n, LEAST_SHARE));
+    for (int64_t i = 0; i < n; i++) u[i] = agrees(u[i], grad[i]) ? by * u[i] : 0;
 }
 
 static void matrices(const struct args *a, int64_t from, int64_t to)
 {
+    const struct adamw_attr *at = a->attr;
     const struct rates k = rates_of(a);
-    const struct step_move move = { k.rate, 1, 0, false };
-    struct shape shape = a->in[W].shape;
-    int64_t n = shape.dim[shape.rank - 2] * shape.dim[shape.rank - 1];
+    const struct step_move move = { k.rate, 1, k.decay, k.cautious };
+    int64_t n = sizes_of(a->in[W].shape).n;
     for (int64_t e = from; e < to; e++) {
-        real *m = reals(&a->in[M]) + e * n, *v = reals(&a->in[V]) + e * n, *u = reals(&a->work[1]) + e * n;
-        const real *grad = reals(&a->in[GRAD]) + e * n;
-        for (int64_t i = 0; i < n; i++) u[i] = direction(&k, k.clip * grad[i], m + i, v + i);
-        step_turn(&move, n, reals(&a->in[W]) + e * n, u, reals(&a->in[RADIUS]) + e, step_part(a, e));
+        real *w = reals(&a->in[W]) + e * n, *u = reals(&a->work[1]) + e * n;
+        if (at->masked) mask(n, reals(&a->in[GRAD]) + e * n, u);
+        if (a->in[RADIUS].data) step_turn(&move, n, w, u, reals(&a->in[RADIUS]) + e, step_part(a, e));
+        else step_move(&move, n, w, u, step_part(a, e));
     }
 }
 
 static void forward(const struct args *a)
 {
+    const struct adamw_attr *at = a->attr;
     bool go = reals(&a->in[CLIP])[1] != 0;
-    int64_t stack = a->in[RADIUS].data ? shape_count(a->in[RADIUS].shape) : 0;
-    if (stack) step_run(a, go, stack, 1, stack, matrices);
-    else step_values(a, go, block);
+    int64_t stack = sizes_of(a->in[W].shape).stack;
+    if (!at->masked && !a->in[RADIUS].data) { step_values(a, go, block); return; }
+    if (go) each(a, shape_count(a->in[W].shape), STEP_BLOCK, directions);
+    step_run(a, go, stack, 1, stack, matrices);
 }
 
 KERNELS(adamw) = { forward, NULL, NULL };
@@ -125,11 +199,13 @@ ATTRIBUTES(adamw, struct adamw_attr,
     BOOL(struct adamw_attr, nesterov, false, "looks a step ahead"),
     BOOL(struct adamw_attr, inside, false, "eps stands under the root"),
     BOOL(struct adamw_attr, cautious, false, "w decays only where it goes the way of the step"),
-    BOOL(struct adamw_attr, lazy, false, "where the gradient is 0, nothing moves"));
-OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[P] step:REAL[1] clip:REAL[2] "
-                    "radius?*:REAL[E]",
+    BOOL(struct adamw_attr, lazy, false, "where the gradient is 0, nothing moves"),
+    BOOL(struct adamw_attr, masked, false, "what does not go the way of the gradient rests"));
+OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL|U8 v*:REAL|U8 lr:REAL[P] step:REAL[1] clip:REAL[2] "
+                    "radius?*:REAL[E] largest?*:REAL|U8",
    .outputs = "change:REAL[3]",
    .about = "AdamW; lr: the rate, or also factors on decay and momentum; step: its number, from 1; clip: of clip_norm; "
-            "radius: of the sphere on which each matrix turns, 0: not known yet. Sums of squares of the change and of "
+            "radius: of the sphere on which each matrix turns, 0: not known yet; largest: of v so far. m, v and "
+            "largest are REAL [..], bf16 in U8 [n,2], or codes in U8 [n/256,260]. Sums of squares of the change and of "
             "w before, and of the products of both",
    ATTR(adamw), .infer = infer);

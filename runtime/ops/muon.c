@@ -4,14 +4,16 @@
        even     rows of u become equally long before (MuonEq)
        neurons  O / sqrt(v), as long as O was; v = b2 v + (1-b2) mean of O^2, of each row or column (NorMuon, Li 2025)
        snap     |O| becomes sqrt(min(N,K)) (Muon+)
-   The leading dimensions of a weight are a stack of independent matrices [N,K]; a vector is one row. cautious, radius:
-   as of adamw. */
+   The leading dimensions of a weight are a stack of independent matrices [N,K]; a vector is one row. heads: so are the
+   rows of each head (Muon Split, GLM-5). cautious, radius: as of adamw. m is what its tensor says, enum moment_as. */
 #define VERBS "graph/ops/update.h"
+#include "moment.h"
 #include "step.h"
 #include "backend/quintic.h"
 #include "cpu/gemm.h"
 
 enum { W, GRAD, M, LR, CLIP, V, RADIUS };                   /* inputs */
+enum { HEADS_MOST = 1 << 20 };
 enum { BLOCKS = 16 };    /* most matrices at work at one time, each with its scratch */
 enum { BANDS = 4, BAND = 32 };    /* of a symmetric product: most of them, and what their columns are a multiple of */
 
@@ -24,9 +26,10 @@ VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struc
 /* A stack of [rows,cols]; low and high are the smaller and the larger of the two. */
 struct sizes { int64_t stack, rows, cols, low, high, grain; };
 
-static struct sizes sizes_of(struct shape w)
+static struct sizes sizes_of(struct shape w, const struct muon_attr *at)
 {
     struct sizes s = { .rows = w.rank > 1 ? w.dim[w.rank - 2] : 1, .cols = w.dim[w.rank - 1] };
+    if (at->heads) s.rows /= at->heads;
     s.stack = shape_count(w) / (s.rows * s.cols);
     s.low = s.rows < s.cols ? s.rows : s.cols;
     s.high = s.rows < s.cols ? s.cols : s.rows;
@@ -50,9 +53,14 @@ static int check(const struct node *n, const char *name, int input, int64_t coun
 static int infer(struct node *n, struct err *e)
 {
     const struct muon_attr *at = n->attr;
-    struct sizes s = sizes_of(n->in[W]->shape);
+    struct shape w = n->in[W]->shape;
+    if (at->heads && (w.rank < 2 || w.dim[w.rank - 2] % at->heads))
+        return err_set(e, "muon: %lld heads do not divide the rows of a weight %s", (long long)at->heads,
+                       shape_text(w, (char[64]){ 0 }));
+    struct sizes s = sizes_of(w, at);
     int64_t blocks = blocks_of(s.stack, s.grain);
     if (step_check_pace(n, LR, e)) return -1;
+    if (moment_check(n, M, "m", s.stack, e) != 0) return -1;
     if ((at->neurons != NEURONS_NONE) != (n->in[V] != NULL))
         return err_set(e, "muon: neurons have v, and nothing else");
     if (check(n, "v", V, s.stack * (has_columns(&s, at) ? s.cols : s.rows), e) != 0) return -1;
@@ -68,7 +76,7 @@ static void cost(const struct node *n, struct cost *c)
 {
     const struct muon_attr *at = n->attr;
     struct shape w = n->in[W]->shape;
-    struct sizes s = sizes_of(w);
+    struct sizes s = sizes_of(w, at);
     double low = (double)s.low, high = (double)s.high;
     c->flops = (double)s.stack * at->steps * (4 * low * low * high + 2 * low * low * low);
     c->bytes = 5 * (double)shape_count(w) * sizeof(real);
@@ -176,19 +184,30 @@ static void lengthen(real *x, int64_t n, double length)
 
 /* ---- a matrix after the other ---- */
 
-/* Takes the gradient in; x := what is to be made orthogonal, divided so that no singular value is above 1. */
-static void load_momentum(const struct args *a, const struct sizes *s, int64_t start, real *restrict x, double *line)
+/* n values of m from the room in which they are read. */
+static inline void add_gradient(real mu, bool nesterov, int64_t n, real clip, const real *restrict grad,
+                                real *restrict m, real *restrict x)
 {
-    const struct muon_attr *at = a->attr;
-    int64_t n = s->rows * s->cols;
-    const real *restrict grad = reals(&a->in[GRAD]) + start;
-    real *restrict m = reals(&a->in[M]) + start, clip = reals(&a->in[CLIP])[0],
-         mu = (real)(at->momentum * (double)step_pace(a, LR).momentum);
-    bool nesterov = at->nesterov;
     for (int64_t i = 0; i < n; i++) {
         real g = clip * grad[i];
         m[i] = mu * m[i] + g;
         x[i] = nesterov ? g + mu * m[i] : m[i];
+    }
+}
+
+/* Takes the gradient of matrix number `which` in; x := what is to be made orthogonal, divided so that no singular value
+   is above 1. */
+static void load_momentum(const struct args *a, const struct sizes *s, int64_t which, real *restrict x, double *line)
+{
+    const struct muon_attr *at = a->attr;
+    int64_t n = s->rows * s->cols, start = which * n, block = which * moment_blocks(n);
+    real clip = reals(&a->in[CLIP])[0], mu = (real)(at->momentum * (double)step_pace(a, LR).momentum),
+         room[MOMENT_BLOCK];
+    for (int64_t i = 0; i < n; i += MOMENT_BLOCK, block++) {
+        int64_t some = n - i < MOMENT_BLOCK ? n - i : MOMENT_BLOCK;
+        real *m = moment_read(&a->in[M], start + i, block, some, false, room);
+        add_gradient(mu, at->nesterov, some, clip, reals(&a->in[GRAD]) + start + i, m, x + i);
+        moment_write(&a->in[M], start + i, block, some, false, m);
     }
     if (at->even) even_rows(s, x, line);
     real by = (real)(1 / quintic_divisor((int)at->quintics, sqrt(step_squares(x, n))));
@@ -200,13 +219,13 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
     const struct muon_attr *at = a->attr;
     const struct step_pace pace = step_pace(a, LR);
     const struct step_move move = { pace.rate, (real)at->scale, (real)(at->decay * (double)pace.decay), at->cautious };
-    struct sizes s = sizes_of(a->in[W].shape);
+    struct sizes s = sizes_of(a->in[W].shape, at);
     int64_t n = s.rows * s.cols, neurons = has_columns(&s, at) ? s.cols : s.rows, block = from / s.grain;
     real *room = reals(&a->work[1]) + block * a->work[1].shape.dim[1];
     double *line = (double *)a->work[2].data + block * s.high;
     for (int64_t i = from; i < to; i++) {
         real *w = reals(&a->in[W]) + i * n;
-        load_momentum(a, &s, i * n, room, line);
+        load_momentum(a, &s, i, room, line);
         real *x = newton_schulz(a, &s, room);
         if (at->neurons) level_neurons(a, &s, x, reals(&a->in[V]) + i * neurons, line);
         if (at->snap) lengthen(x, n, sqrt((double)s.low));
@@ -217,7 +236,7 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
 
 static void forward(const struct args *a)
 {
-    struct sizes s = sizes_of(a->in[W].shape);
+    struct sizes s = sizes_of(a->in[W].shape, a->attr);
     step_run(a, reals(&a->in[CLIP])[1] != 0, s.stack, s.grain, s.stack, matrices);
 }
 
@@ -234,8 +253,10 @@ ATTRIBUTES(muon, struct muon_attr,
     CHOICE(struct muon_attr, neurons, NEURONS_NONE, "none row short", "what v keeps the size of"),
     BOOL(struct muon_attr, snap, false, "the Frobenius norm becomes that of an orthogonal matrix"),
     BOOL(struct muon_attr, cautious, false, "w decays only where it goes the way of the step"),
-    REAL(struct muon_attr, beta2, 0, 0, 1, "", "decay of v"));
-OP(muon, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] lr:REAL[P] clip:REAL[2] v?*:REAL radius?*:REAL[E]",
+    REAL(struct muon_attr, beta2, 0, 0, 1, "", "decay of v"),
+    INT(struct muon_attr, heads, 0, 0, HEADS_MOST, "", "whose rows are a matrix each; 0: rows are of one matrix"));
+OP(muon, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL|U8 lr:REAL[P] clip:REAL[2] v?*:REAL radius?*:REAL[E]",
    .outputs = "change:REAL[3]",
-   .about = "Muon, each matrix of a stack by itself, a vector as one row. lr, sums and radius as of adamw",
+   .about = "Muon, each matrix of a stack by itself, a vector as one row. lr, sums, radius and what m is as of adamw, "
+            "codes of each matrix in blocks of their own",
    ATTR(muon), .infer = infer, .cost = cost);

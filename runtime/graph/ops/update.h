@@ -14,7 +14,7 @@
     X(skip_outliers, (struct graph *g, struct node *clip, struct node *loss, struct node *norm, struct node *rings, \
                       struct node *seen, double sigma)) \
     X(adamw, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, \
-              struct node *step, struct node *clip, struct node *radius, struct adamw_attr a)) \
+              struct node *step, struct node *clip, struct node *radius, struct node *largest, struct adamw_attr a)) \
     X(adafactor, (struct graph *g, struct node *w, struct node *grad, struct node *lr, struct node *step, \
                   struct node *clip, struct node *row, struct node *col, struct node *v, struct node *m, \
                   struct adafactor_attr a)) \
@@ -27,6 +27,9 @@
                       struct schedule_free_attr a)) \
     X(muon, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, \
              struct node *v, struct node *radius, struct muon_attr a)) \
+    X(dion, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *q, struct node *lr, \
+             struct node *clip, struct dion_attr a)) \
+    X(soap, (struct graph *g, struct soap x, struct soap_attr a)) \
     X(bias_step, (struct graph *g, struct node *bias, struct node *counts, struct node *clip, struct node *target, \
                   struct bias_step_attr a)) \
     X(clip_heads, (struct graph *g, struct node *w, struct node *most, struct node *clip, struct clip_heads_attr a)) \
