@@ -125,9 +125,9 @@ static void long_sequences_are_told_in_pieces(void **state)
 static void evaluations_have_a_size_of_their_own(void **state)
 {
     (void)state;
-    struct model_conf model = { .seq = 64 };
-    struct warmup none = { 0, 0, 0 };
-    struct train_conf train = { .steps = 1, .schedule = { module_find(SLOT_SCHEDULE, "constant"), &none } };
+    struct tiny t = tiny_new(TEXT({"seq": 64}), NULL, MODE_EVAL, 1, 2);
+    struct model_conf model = t.model;
+    struct train_conf train = t.train;
     struct model_size size = model_eval_size(&model, &train, 8);
     assert_true(size.batch == 8 && size.seq == 64 && !*size.of);
     train.eval_seq = 256;
@@ -141,6 +141,7 @@ static void evaluations_have_a_size_of_their_own(void **state)
     assert_int_equal(problems.n, 1);
     assert_string_equal(problems.problem[0].text, "96: must be a multiple of the model's seq of 64");
     problems_free(&problems);
+    tiny_free(&t);
 }
 
 int main(void)
