@@ -16,7 +16,7 @@
 struct conf { int base_d_model, base_d_ff; };
 static const struct param params[] = {
     INT(struct conf, base_d_model, 64, 1, 65536, "", "d_model of the model for which init and rates are set"),
-    INT(struct conf, base_d_ff, 0, 0, 1 << 20, "", 
+    INT(struct conf, base_d_ff, 0, 0, 1 << 20, "",
         "width of its feed-forwards and experts; 0: in proportion to d_model"),
     { 0 }
 };

@@ -30,9 +30,17 @@ static bool one_slot(const struct toggle *a, const struct toggle *b)
            !site_of(a->module->slot).list;
 }
 
+static bool has_weight(const struct tiny *t, enum role role)
+{
+    bool found = false;
+    for (int i = 0; i < t->leaves->n; i++)
+        found |= t->leaves->leaf[i]->kind == LEAF_WEIGHT && t->leaves->leaf[i]->role == role;
+    return found;
+}
+
 /* Branches that are normalised are not scaled by depth, a head that is not tied leaves embeddings as wide as usual;
    attention may turn nothing of a head by positions, and where nothing turns, a norm behind it is one before it; a
-   warm-up of one step is at its end. */
+   warm-up of one step is at its end; a router may have no weights. */
 static bool is_silent(const struct toggle *t, const struct tiny *both)
 {
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;
@@ -40,6 +48,8 @@ static bool is_silent(const struct toggle *t, const struct tiny *both)
         return !both->model.position.pick[0].module->position_back;
     if (t->param && strcmp(t->param->name, "warmup_from") == 0)
         return schedule_warmup(both->train.schedule, &both->train, both->model.seq) <= 1;
+    if (t->module->slot == SLOT_OPTIM && t->param && strcmp(t->param->name, "router") == 0)
+        return !has_weight(both, ROLE_ROUTER);
     if (t->module->slot != SLOT_INIT) return false;
     if (t->param && strcmp(t->param->name, "embed") == 0 && !module_traits(both->model.head).tied) return true;
     return module_traits(both->model.residual.pick[0]).branch_bounded;

@@ -129,13 +129,14 @@ static struct tiny subject_new(const struct subject *s, const char *train, enum 
     return t;
 }
 
-/* Of a model in which no token knows of other sequences, or of how long an evaluated one would be were it full, and no
-   loss has the micro-batch as its scope. */
+/* Of a model in which no token knows of other sequences, or of how long an evaluated one would be were it full, and
+   neither loss nor rounding has the micro-batch as its scope. */
 static bool is_of_tokens(const struct toggle *on)
 {
     struct tiny t = toggle_build(on, MODE_TRAIN, 2, SEQ);
     bool of_tokens = model_looks_ahead(&t.model) != AHEAD_ALWAYS && !module_traits(t.model.ffn.pick[0]).of_batch;
     for (int i = 0; i < t.graph->n_losses; i++) of_tokens &= t.graph->loss[i].of_step;
+    for (int i = 0; i < t.graph->n; i++) of_tokens &= t.graph->node[i]->op != &op_fp8_matmul;
     tiny_free(&t);
     return of_tokens;
 }

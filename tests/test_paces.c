@@ -14,7 +14,7 @@ typedef struct node *builder(struct graph *g, struct node *w, struct node *grad,
 static struct node *of_adamw(struct graph *g, struct node *w, struct node *grad, struct node *const *memory,
                              struct node *lr, struct node *step, struct node *clip, double decay, double momentum)
 {
-    return adamw(g, w, grad, memory[0], memory[1], lr, step, clip, NULL,
+    return adamw(g, w, grad, memory[0], memory[1], lr, step, clip, NULL, NULL,
                  (struct adamw_attr){ .beta1 = 0.75 * momentum, .beta2 = 0.95, .eps = 1e-8, .decay = 0.5 * decay,
                                       .rate = 2, .nesterov = true });
 }

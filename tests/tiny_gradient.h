@@ -107,10 +107,12 @@ static inline struct derivative derivative_of(struct tiny *t)
 
 /* Whether a gradient that arrives at a node meets op detach on its way, or passes straight through a rounding; `seen`,
    by id, holds what was asked. */
-static inline bool meets_detach(const struct node *n, bool *seen)
+static inline bool meets_detach(const struct node *part, bool *seen)
 {
+    struct root r = node_root(part);
+    const struct node *n = r.node;
     bool found = n->op == &op_detach || n->op == &op_fp8_matmul;
-    if (seen[n->id]) return false;
+    if (seen[n->id] || has_bit(n->op->no_grad_out, r.output)) return false;
     seen[n->id] = true;
     for (int i = 0; i < n->n_in && n->op->gradient && !found; i++)
         found = n->in[i] && n->in[i]->dtype != DTYPE_I32 && !has_bit(n->op->no_grad, i) && meets_detach(n->in[i], seen);

@@ -35,58 +35,6 @@ bool origin_equal(const struct origin *a, const struct origin *b)
     return strcmp(a->revision, b->revision) == 0 && strcmp(a->isa, b->isa) == 0;
 }
 
-/* ---- what is there already ---- */
-
-static int say_fsck(struct err *e, const char *path)
-{
-    struct err why = *e;
-    return err_set(e, "%s; look at it with: sluice fsck %s", why.text, path);
-}
-
-static int past_read(struct reader *r, const struct study *s, int point, const char *path, struct past *past,
-                     struct err *e)
-{
-    char hash[33], seed[24];
-    int64_t *steps, rows = reader_rows(r, STORE_TRAIN);
-    hash_print(s->variant[s->point[point].variant].hash, hash);
-    snprintf(seed, sizeof seed, "%lld", (long long)s->point[point].seed);
-    const char *its_hash = reader_text(r, "/", "config_hash"), *its_seed = reader_text(r, "/", "seed");
-    if (reader_result(r, e)) return -1;
-    if (strcmp(its_hash, hash) != 0 || strcmp(its_seed, seed) != 0)
-        return err_set(e, "%s: is the file of another run (configuration %s, seed %s; wanted %s, %s): move it away",
-                       path, its_hash, its_seed, hash, seed);
-    snprintf(past->origin.revision, sizeof past->origin.revision, "%s", reader_text(r, "/environment", "revision"));
-    snprintf(past->origin.isa, sizeof past->origin.isa, "%s", reader_text(r, "/environment", "isa"));
-    if (reader_result(r, e)) return -1;
-    past->exists = true;
-    past->status = reader_status(r);
-    if (reader_steps(r, STORE_TRAIN, &steps, e)) return -1;
-    past->last = rows ? steps[rows - 1] : 0;
-    free(steps);
-    return 0;
-}
-
-int train_past(const struct study *s, int point, struct past *past, struct err *e)
-{
-    char *path = study_point_path(s, point, "run.h5");
-    struct reader *r = NULL;
-    int failure = 0;
-    *past = (struct past){ .status = STATUS_CREATED };
-    if (access(path, F_OK) == 0 || errno != ENOENT) {
-        failure = reader_open(&r, path, e) || past_read(r, s, point, path, past, e);
-        if (failure && !past->exists) say_fsck(e, path);
-        reader_close(r);
-    }
-    free(path);
-    return failure ? -1 : 0;
-}
-
-bool past_over(const struct past *p, bool retry_failed)
-{
-    return p->status == STATUS_FINISHED || p->status == STATUS_DIVERGED ||
-           (p->status == STATUS_FAILED && !retry_failed);
-}
-
 /* ---- checkpoints ---- */
 
 static char *folder(const struct trainer *t)
@@ -302,7 +250,7 @@ static int go_on(struct trainer *t, const char *path, const struct store_plan *p
     char text[192];
     struct origin here = origin_of(t);
     if (t->options->mix && store_rewind(path, t->done, &t->err)) return -1;
-    if (store_resume(&t->store, path, plan, &t->err)) return say_fsck(&t->err, path);
+    if (store_resume(&t->store, path, plan, &t->err)) return train_say_fsck(&t->err, path);
     snprintf(text, sizeof text, "resumed from step %lld by revision %s with %s", (long long)t->done, here.revision,
              here.isa);
     if (store_event(t->store, t->done, LEVEL_INFO, EVENT_RESUMED, text, &t->err)) return -1;

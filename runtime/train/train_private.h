@@ -43,6 +43,7 @@ static inline double train_seconds(const struct trainer *t)
 }
 
 int train_open(struct trainer *t, const struct past *past);         /* makes the run file, or goes on with it */
+int train_say_fsck(struct err *e, const char *path);                /* where a bad file can be looked at */
 int train_save(struct trainer *t);                                  /* a checkpoint */
 int train_go_back(struct trainer *t);    /* the state is the last regular checkpoint's again; the step stays */
 void train_tidy(const struct trainer *t);                           /* no checkpoint of a run that is over, where none
