@@ -6,6 +6,7 @@
        test_cuts cuda       on the GPU, fewer cuts of fewer models, for the emulated one is slow */
 #include "toggle.h"
 #include "data/data.h"
+#include "graph/ops/products.h"
 
 static struct plan_how how = { &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE };
 static bool on_gpu(void) { return how.backend != &backend_cpu; }
