@@ -67,7 +67,7 @@ head.tied=no|head.tied: "no": must be true or false
 ffn.router.topk=1|--set ffn.router.topk=1: ffn.router.topk: no parameter 'topk' (did you mean 'top_k'?)
 train.stepz=1|--set train.stepz=1: train.stepz: no parameter 'stepz' (did you mean 'steps'?)
 replicate=3|--set replicate=3: replicate: no parameter 'replicate'
-replicate=3|of the study: baseline, choices, data, name, primary, replicates, seed; of training: train.KEY
+replicate=3|of the study: baseline, choices, data, horizons, name, primary, replicates, seed; of training: train.KEY
 replicates=x|--set replicates=x: replicates: must be an integer, not 'x'
 replicates=1.5|--set replicates=1.5: replicates: must be an integer, not 1.5
 replicates=9223372036854775807|replicates: 9223372036854775807 is out of range: 1 to 1000

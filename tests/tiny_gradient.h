@@ -111,8 +111,9 @@ static inline bool meets_detach(const struct node *part, bool *seen)
 {
     struct root r = node_root(part);
     const struct node *n = r.node;
-    bool found = n->op == &op_detach || n->op == &op_fp8_matmul;
-    if (seen[n->id] || has_bit(n->op->no_grad_out, r.output)) return false;
+    bool found = n->op == &op_fp8_matmul;
+    for (; part != n; part = part->in[0]) found |= part->op == &op_detach;
+    if (!found && (seen[n->id] || has_bit(n->op->no_grad_out, r.output))) return false;
     seen[n->id] = true;
     for (int i = 0; i < n->n_in && n->op->gradient && !found; i++)
         found = n->in[i] && n->in[i]->dtype != DTYPE_I32 && !has_bit(n->op->no_grad, i) && meets_detach(n->in[i], seen);

@@ -278,9 +278,12 @@ enum code cli_call(const struct command *command, const struct command *const *c
 
 static int output_cause;    /* errno of the first failure to write stdout that was seen */
 
+/* An earlier failure has lost its errno: one more byte meets the same. */
+static int earlier_cause(void) { return write(STDOUT_FILENO, "\n", 1) < 0 ? errno : EIO; }
+
 void cli_flush(void)
 {
-    int cause = fflush(stdout) ? errno : ferror(stdout) ? EIO : 0;
+    int cause = fflush(stdout) ? errno : ferror(stdout) ? earlier_cause() : 0;
     if (!output_cause) output_cause = cause;
 }
 
