@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct option cli_common[] = {
     { "help", 'h', NULL, "show this and leave" },
