@@ -313,7 +313,8 @@ says 'moved was made with data of hash '
 says 'sluice resume moved --data FILE'
 lines 2
 leaves 4 "$sluice" resume moved --progress json
-says '"event":"study","study":"s","steps_trained":0,"steps_taken":0,"finished":0,"diverged":0,"failed":0,"left":3,"runs":6,"code":4}'
+says '"event":"study","study":"s","steps_trained":0,"steps_taken":0,"finished":0,'
+says '"diverged":0,"failed":0,"left":3,"runs":6,"code":4}'
 leaves 4 "$sluice" resume moved --data elsewhere/others.tok --progress none
 says 'elsewhere/others.tok: has hash '
 says 'moved was made with data of hash '

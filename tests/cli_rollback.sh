@@ -18,7 +18,9 @@ return sl.study {
             optim = { "adamw", lr = 1e-2 }, schedule = { "constant", warmup = 4 } },
 }
 LUA
+start=$(date +%s%N)
 leaves 0 "$sluice" run study.lua --out calm --progress none
+took=$(($(date +%s%N) - start))
 for run in calm/s/*/*; do
     leaves 0 "$sluice" show "$run"
     returns=$(grep -c rolled_back log)
@@ -34,7 +36,7 @@ for signal in KILL TERM; do
         if [ -f torn/s/study.json ]; then set -- resume torn/s; else set -- run study.lua --out torn; fi
         setsid "$sluice" "$@" --progress none 2>>log &
         study=$!
-        sleep 0.$((i * 37 % 10))$((i * 7 % 10))
+        sleep "$(awk -v ns="$took" -v i="$i" 'BEGIN { print ns / 1e9 * (i % 5 + 1) / 8 }')"     # parts of its time
         kill -$signal -$study 2>/dev/null || :
         wait $study 2>/dev/null || :
     done

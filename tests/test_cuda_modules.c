@@ -355,9 +355,20 @@ static bool compare_steps(const struct toggle *on, const struct kind *k, int ste
     return compared;
 }
 
+/* Whether products round more than bf16 does: test_cuda_fp8 has their bits. */
+static bool is_coarser(const struct toggle *on)
+{
+    struct tiny t = toggle_build(on, MODE_TRAIN, 2, 6);
+    bool fp8 = false;
+    for (int i = 0; i < t.graph->n; i++) fp8 |= t.graph->node[i]->op == &op_fp8_matmul;
+    tiny_free(&t);
+    return fp8;
+}
+
 /* In bf16 an update may be nothing but rounding too, so that no second step is clear. */
 static void check(const struct toggle *on, const struct kind *k)
 {
+    if (k->precision == PRECISION_BF16 && is_coarser(on)) return;
     if (compare_steps(on, k, STEPS)) return;
     print_message("%s, %s: of %d seeds none has two clear steps\n", on->name, k->name, SEEDS);
     if (k->precision != PRECISION_BF16 || !compare_steps(on, k, 1)) fail_msg("%s, %s: not compared", on->name, k->name);

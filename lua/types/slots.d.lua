@@ -1615,7 +1615,7 @@
 ---@field warmup_from? number share of the peak that the warm-up begins at; default 0, 0 … 1
 ---@field decay? number share of the run that decays; its end is where the step after the last would be; default 0.2, 0 … 1
 ---@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays; default sqrt
----@field final? number share of the peak that it ends at; default 0, 0 … 1
+---@field final? number share of the peak that it ends at; default 0, 0 … 0.99
 
 ---warm-up, and several decays in one run, each back to the peak
 ---@class sluice.schedule.wsds
@@ -1626,7 +1626,7 @@
 ---@field horizons? integer ends of a decay: of 3 at a quarter, at half and at the end of the run; default 3, 1 … 30
 ---@field decay? number share of a horizon's own steps that decays; default 0.1, 0 … 1
 ---@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays; default linear
----@field final? number share of the peak that it ends at; default 0, 0 … 1
+---@field final? number share of the peak that it ends at; default 0, 0 … 0.99
 
 ---@alias sluice.guard
 ---| "none" # no guard

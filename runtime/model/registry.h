@@ -231,7 +231,7 @@ struct cooldown { double decay; int shape; double final; };
     REAL_AS("decay", type, cooldown.decay, decay_, 0, 1, "", help), \
     { "shape", PARAM_CHOICE, FIELD(type, cooldown.shape), shape_, 0, 0, "sqrt linear cosine exponential", "", \
       "how it decays", 0, NULL, false }, \
-    REAL_AS("final", type, cooldown.final, 0, 0, 1, "", "share of the peak that it ends at")
+    REAL_AS("final", type, cooldown.final, 0, 0, 0.99, "", "share of the peak that it ends at")
 /* The factor at step, which is within the stretch; how many steps have the peak, of a stretch from 0 on. */
 double schedule_cooldown(const struct cooldown *c, double begin, double end, int64_t step);
 int64_t schedule_peak_ends(const struct cooldown *c, double end);

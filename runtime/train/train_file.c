@@ -115,7 +115,7 @@ static int list_checkpoint(struct trainer *t, const struct checkpoint *c)
 
 void train_tidy(const struct trainer *t)
 {
-    if (json_integer_value(config_get(t->variant->config, "train.keep")) == 0) trunk_prune(t->study, t->number, 0);
+    trunk_prune(t->study, t->number, (int)json_integer_value(config_get(t->variant->config, "train.keep")));
 }
 
 /* The last step up to this one whose checkpoint is one whatever stopped the run meanwhile. */
@@ -276,19 +276,32 @@ static int begin_with(struct trainer *t, const struct trunk *trunk)
     return 0;
 }
 
+/* The state of the last step of this run, or of a trunk where that is farther. A trunk that goes on may prune what was
+   found before it is read: then it is looked for anew. own: steps of this run. */
+static int open_state(struct trainer *t, const struct past *past, struct checkpoint *from, struct trunk *trunk,
+                      int64_t *own)
+{
+    struct checkpoint its;
+    int failure = past->exists ? restore(t, past->last, from) : 0;
+    *own = t->done;
+    if (failure) return -1;
+    find_trunk(t, past->exists, trunk);
+    if (!*trunk->dir || take(t, trunk->checkpoint, trunk->config_hash, &its) == 0) return 0;
+    if (access(trunk->checkpoint, F_OK) == 0) return -1;
+    state_fill(t->session->state, t->point->seed);
+    t->done = 0;
+    return open_state(t, past, from, trunk, own);
+}
+
 int train_open(struct trainer *t, const struct past *past)
 {
     char *path = study_point_path(t->study, t->number, "run.h5");
     struct arena *a = arena_new();
     struct store_plan *plan = describe(t, a);
-    struct checkpoint from = { .step = 0 }, its;
+    struct checkpoint from = { .step = 0 };
     struct trunk trunk;
-    int failure = past->exists ? restore(t, past->last, &from) : 0;
-    int64_t own = t->done;
-    if (!failure) {
-        find_trunk(t, past->exists, &trunk);
-        failure = *trunk.dir && take(t, trunk.checkpoint, trunk.config_hash, &its);
-    }
+    int64_t own;
+    int failure = open_state(t, past, &from, &trunk, &own);
     t->began = clock_seconds();
     if (!failure) failure = past->exists ? go_on(t, path, plan, &from) : create(t, path, plan, &trunk);
     if (!failure && *trunk.dir) failure = begin_with(t, &trunk);

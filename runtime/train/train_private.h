@@ -46,8 +46,8 @@ int train_open(struct trainer *t, const struct past *past);         /* makes the
 int train_say_fsck(struct err *e, const char *path);                /* where a bad file can be looked at */
 int train_save(struct trainer *t);                                  /* a checkpoint */
 int train_go_back(struct trainer *t);    /* the state is the last regular checkpoint's again; the step stays */
-void train_tidy(const struct trainer *t);                           /* no checkpoint of a run that is over, where none
-                                                                       is to be kept */
+void train_tidy(const struct trainer *t);                           /* of a run that is over: no checkpoints but those
+                                                                       that are kept, and that others wait for */
 int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event,
                 const char *text);
 size_t train_checkpoint_bytes(const struct trainer *t);

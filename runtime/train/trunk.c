@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROWS_AT_ONCE = 64 };
+enum { ROWS_AT_ONCE = 64, PATIENCE = 500 };                 /* tries of a lock that is held for a moment */
 
 static char *checkpoints_of(const struct study *s, int point) { return study_point_path(s, point, "checkpoints"); }
 
@@ -76,7 +76,8 @@ void trunk_prune(const struct study *s, int point, int keep)
     free(dir);
 }
 
-/* A run that goes on, or begins, prunes its own. */
+/* A trunk prunes its own, last when its file says that it is over: what has begun by then it sees. From then on who
+   begins does, one after the other. */
 void trunk_release(const struct study *s, int point)
 {
     const struct point *p = &s->point[point];
@@ -84,10 +85,14 @@ void trunk_release(const struct study *s, int point)
     struct err ignored;
     if (p->shared == 0) return;
     char *path = study_point_path(s, p->trunk, "run.lock");
+    bool over = train_past(s, p->trunk, &past, &ignored) == 0 && past_over(&past, true);
     int lock = process_lock(path);
+    for (int i = 0; lock < 0 && over && i < PATIENCE; i++) {
+        usleep(10000);
+        lock = process_lock(path);
+    }
     free(path);
     if (lock < 0) return;
-    bool over = train_past(s, p->trunk, &past, &ignored) == 0 && past_over(&past, true);
     int64_t keep = json_integer_value(config_get(s->variant[s->point[p->trunk].variant].config, "train.keep"));
     if (over) trunk_prune(s, p->trunk, (int)keep);
     close(lock);
