@@ -8,14 +8,14 @@
 #include "routing_flip.h"
 #include "toggle.h"
 
-enum { SEEDS = 300, STEPS = 2, ROUNDINGS = 4, NEAR = 3 };
+enum { SEEDS = 300, STEPS = 2, ROUNDINGS = 4, CLEAR = 3, NEAR = 6 };
 static const double unclear = 0.25;
 
 /* Shares by which the two may differ: a metric of its largest value, a gradient and an update of its length. Adam
    divides a gradient by its own size: a gradient that is nothing but rounding moves its weight as far as any other, and
    updates tell nothing in bf16. More may differ where rounding does more: ROUNDINGS times as much as values move when
-   each weight does by `unit`, one rounding of its format, the most of NEAR tries. Some 64 of half a unit lie on the way
-   from a weight to the loss and back to its gradient, and add up like the steps of a random walk. Never more than half:
+   each weight does by `unit`, one rounding of its format, the most of NEAR tries (CLEAR, to judge a seed).
+   Some 64 of half a unit lie on the way from a weight to the loss and back to its gradient, and add up like the steps of a random walk. Never more than half:
    that is no rounding. Where one moves the gradient of all weights by more than `unclear`, a seed tells nothing. */
 static const struct kind { const char *name; enum precision precision; double unit, metric, gradient,
                            update; } kinds[] = {
@@ -29,7 +29,7 @@ static int every = 1;
 static int differing;                                       /* values that are not equal */
 
 /* One model on both; near: on the CPU, from weights that are a rounding away. */
-struct twins { struct tiny cpu, gpu, near[NEAR]; const char *name; const struct kind *kind; };
+struct twins { struct tiny cpu, gpu, near[NEAR]; int tries; const char *name; const struct kind *kind; };
 
 static struct tiny start(const struct toggle *on, struct plan_how how, uint64_t seed)
 {
@@ -54,13 +54,14 @@ static void nudge(struct tiny *t, double unit, uint64_t seed)
 }
 
 /* The GPU has none yet. */
-static struct twins near_new(const struct toggle *on, const struct kind *k, uint64_t seed)
+static struct twins near_new(const struct toggle *on, const struct kind *k, uint64_t seed, int tries)
 {
     struct plan_how cpu = { &backend_cpu, k->precision, RECOMPUTE_NONE };
-    struct twins w = { .cpu = start(on, cpu, seed), .name = on->name, .kind = k };
-    for (int i = 0; i < NEAR; i++) {
+    struct twins w = { .cpu = start(on, cpu, seed), .tries = tries, .name = on->name,
+                       .kind = k };
+    for (int i = 0; i < tries; i++) {
         w.near[i] = start(on, cpu, seed);
-        nudge(&w.near[i], k->unit, seed * NEAR + (uint64_t)i);
+        nudge(&w.near[i], k->unit, seed * CLEAR + (uint64_t)i);
     }
     return w;
 }
@@ -68,7 +69,7 @@ static struct twins near_new(const struct toggle *on, const struct kind *k, uint
 static void near_free(struct twins *w)
 {
     tiny_free(&w->cpu);
-    for (int i = 0; i < NEAR; i++) tiny_free(&w->near[i]);
+    for (int i = 0; i < w->tries; i++) tiny_free(&w->near[i]);
 }
 
 static void step(struct tiny *t, int64_t number)
@@ -124,7 +125,7 @@ static double metric_moved(struct twins *w, const char *name)
     for (int i = 0; i < w->cpu.graph->n_probes; i++) {
         if (strcmp(w->cpu.graph->probe[i].name, name) != 0) continue;
         double *want = tiny_probe(&w->cpu, i);
-        for (int k = 0; k < NEAR; k++) {
+        for (int k = 0; k < w->tries; k++) {
             double *near = tiny_probe(&w->near[k], i);
             moved = fmax(moved, metric_apart(want, near, probe_count(&w->cpu.graph->probe[i])));
             free(near);
@@ -168,7 +169,7 @@ static bool is_weight(const struct node *n)
 static void check_gradient(struct twins *w, int i, const double *want, int64_t n, double of)
 {
     double *got = gradient(&w->gpu, i), moved = 0;
-    for (int k = 0; k < NEAR; k++) {
+    for (int k = 0; k < w->tries; k++) {
         double *near = gradient(&w->near[k], i);
         moved = fmax(moved, distance(want, near, n));
         free(near);
@@ -203,14 +204,14 @@ static double gradients_moved(struct twins *w)
         int64_t n = shape_count(w->cpu.graph->node[i]->shape);
         double *want = gradient(&w->cpu, i);
         squares += pow(length(want, n), 2);
-        for (int k = 0; k < NEAR; k++) {
+        for (int k = 0; k < w->tries; k++) {
             double *near = gradient(&w->near[k], i);
             moved[k] += pow(distance(want, near, n), 2);
             free(near);
         }
         free(want);
     }
-    for (int k = 0; k < NEAR; k++) most = fmax(most, sqrt(moved[k] / squares));
+    for (int k = 0; k < w->tries; k++) most = fmax(most, sqrt(moved[k] / squares));
     return most;
 }
 
@@ -255,7 +256,7 @@ static double update_moved(struct twins *w, int i, double **begun)
     const struct leaves *l = w->cpu.leaves;
     double moved = 0;
     for (int k = 0; k < l->n; k++)
-        for (int near = 0; near < NEAR && begun[k] && same_but_number(l->leaf[i]->path, l->leaf[k]->path); near++)
+        for (int near = 0; near < w->tries && begun[k] && same_but_number(l->leaf[i]->path, l->leaf[k]->path); near++)
             moved = fmax(moved, update_apart(w, &w->near[near], k, begun[k]));
     return moved;
 }
@@ -278,10 +279,13 @@ static double **begin(struct twins *w)
     return begun;
 }
 
+/* Of a factor of few tokens most eigenvalues are 0, and their vectors any: test_cuda_ops has those that are not. */
+static bool is_basis(const struct leaf *l) { return strstr(l->path, "_basis.") != NULL; }
+
 static void check_updates(struct twins *w, double **begun)
 {
     for (int i = 0; i < w->cpu.leaves->n; i++)
-        if (begun[i])
+        if (begun[i] && !is_basis(w->cpu.leaves->leaf[i]))
             check_share(w, "update of", w->cpu.leaves->leaf[i]->path, update_apart(w, &w->gpu, i, begun[i]),
                         update_moved(w, i, begun), w->kind->update);
 }
@@ -303,11 +307,11 @@ static double metrics_moved(struct twins *w)
    tells nothing. */
 static bool is_clear(const struct toggle *on, const struct kind *k, uint64_t seed, int steps)
 {
-    struct twins w = near_new(on, k, seed);
+    struct twins w = near_new(on, k, seed, CLEAR);
     bool clear = true;
     for (int i = 0; i < steps && clear; i++) {
         step(&w.cpu, i);
-        for (int n = 0; n < NEAR; n++) {
+        for (int n = 0; n < w.tries; n++) {
             step(&w.near[n], i);
             clear &= flip_find(w.cpu.plan, w.cpu.graph, w.near[n].plan, w.near[n].graph).tokens == 0;
         }
@@ -325,7 +329,7 @@ static bool compare(struct twins *w, int steps)
     for (int i = 0; i < steps; i++) {
         step(&w->cpu, i);
         step(&w->gpu, i);
-        for (int n = 0; n < NEAR; n++) step(&w->near[n], i);
+        for (int n = 0; n < w->tries; n++) step(&w->near[n], i);
         f = flip_find(w->cpu.plan, w->cpu.graph, w->gpu.plan, w->gpu.graph);
         if (f.tokens) break;
         for (int k = 0; k < w->cpu.graph->n_probes; k++) check_metric(w, k);
@@ -346,7 +350,7 @@ static bool compare_steps(const struct toggle *on, const struct kind *k, int ste
     bool compared = false;
     for (uint64_t seed = 1; seed <= SEEDS && !compared; seed++) {
         if (!is_clear(on, k, seed, steps)) continue;
-        struct twins w = near_new(on, k, seed);
+        struct twins w = near_new(on, k, seed, NEAR);
         w.gpu = start(on, (struct plan_how){ cuda, k->precision, RECOMPUTE_NONE }, seed);
         compared = compare(&w, steps);
         tiny_free(&w.gpu);
