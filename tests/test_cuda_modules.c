@@ -14,10 +14,10 @@ static const double unclear = 0.25;
 /* Shares by which the two may differ: a metric of its largest value, a gradient and an update of its length. Adam
    divides a gradient by its own size: a gradient that is nothing but rounding moves its weight as far as any other, and
    updates tell nothing in bf16. More may differ where rounding does more: ROUNDINGS times as much as values move when
-   each weight does by `unit`, one rounding of its format, the most of NEAR tries (CLEAR, to judge a seed).
-   Some 64 of half a unit lie on the way from a weight to the loss and back to its gradient, and add up like the
-   steps of
-   a random walk. Never more than half: that is no rounding. Where one moves the gradient of all weights by more than `unclear`, a seed tells nothing. */
+   each weight does by `unit`, one rounding of its format, the most of NEAR tries (CLEAR, to judge a seed). Some 64 of
+   half a unit lie on the way from a weight to the loss and back to its gradient, and add up like the steps of a random
+   walk. Never more than half: that is no rounding. Where one moves the gradient of all weights by more than `unclear`,
+   a seed tells nothing. */
 static const struct kind { const char *name; enum precision precision; double unit, metric, gradient,
                            update; } kinds[] = {
     { "float", PRECISION_FP32, 0x1p-23, 1e-5, 1e-5, 1e-3 },
