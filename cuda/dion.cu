@@ -8,7 +8,6 @@
 #include "update.cuh"
 
 enum { W, GRAD, M, Q, LR, CLIP };                           /* inputs */
-enum { ROOM = 64 << 20 };                                   /* floats of scratch, unless one matrix needs more */
 
 /* batch: matrices at work at one time; room: floats of one; spans: of one */
 struct sizes { int64_t stack, rows, cols, rank, room; int batch, spans; };
@@ -22,9 +21,7 @@ static struct sizes sizes_of(const struct args *a)
     s.stack = shape_count(w) / (s.rows * s.cols);
     s.rank = shape_count(a->in[Q].shape) / (s.stack * s.cols);
     s.room = s.rank * (2 * s.rows + s.cols + 2) + s.rows * s.cols;
-    /* blockIdx.y is a matrix */
-    int64_t fit = ROOM / s.room, most = fit < 1 ? 1 : fit < UINT16_MAX ? fit : UINT16_MAX;
-    s.batch = (int)(s.stack < most ? s.stack : most);
+    s.batch = matrices_at_once(s.stack, s.room);
     s.spans = spans_of(s.rows * s.cols);
     return s;
 }

@@ -9,7 +9,6 @@
 #include "update.cuh"
 
 enum { W, GRAD, M, LR, CLIP, V, RADIUS };                   /* inputs */
-enum { ROOM = 64 << 20 };                                   /* floats of scratch, unless one matrix needs more */
 
 /* batch: matrices at work at one time; spans: of one matrix; lines: its rows, or columns, that have a v */
 struct sizes { int64_t stack, rows, cols, low, high, lines; int batch, spans; bool columns; };
@@ -26,9 +25,7 @@ static struct sizes sizes_of(const struct args *a)
     s.high = s.rows < s.cols ? s.cols : s.rows;
     s.columns = at->neurons == NEURONS_SHORT && s.rows < s.cols;
     s.lines = s.columns ? s.cols : s.rows;
-    /* blockIdx.y is a matrix */
-    int64_t fit = ROOM / (2 * s.low * (s.low + s.high)), most = fit < 1 ? 1 : fit < UINT16_MAX ? fit : UINT16_MAX;
-    s.batch = (int)(s.stack < most ? s.stack : most);
+    s.batch = matrices_at_once(s.stack, 2 * s.low * (s.low + s.high));
     s.spans = spans_of(s.rows * s.cols);
     return s;
 }

@@ -7,7 +7,6 @@
 #include "update.cuh"
 
 enum { W, GRAD, M, V, LR, CLIP, TAKEN, LEFT, LEFT_BASIS, RIGHT, RIGHT_BASIS };      /* inputs */
-enum { ROOM = 64 << 20 };                                   /* floats of scratch, unless one matrix needs more */
 
 /* batch: matrices at work at one time; side: the longest that is rotated; room: floats of one; spans: of one */
 struct sizes { int64_t stack, rows, cols, side, room; int batch, spans; };
@@ -22,9 +21,7 @@ static struct sizes sizes_of(const struct args *a)
     s.side = a->in[LEFT].data ? s.rows : 0;
     if (a->in[RIGHT].data && s.cols > s.side) s.side = s.cols;
     s.room = 3 * s.rows * s.cols + 2 * s.side * s.side + 3 * (s.side + 1);
-    /* blockIdx.y is a matrix */
-    int64_t fit = ROOM / s.room, most = fit < 1 ? 1 : fit < UINT16_MAX ? fit : UINT16_MAX;
-    s.batch = (int)(s.stack < most ? s.stack : most);
+    s.batch = matrices_at_once(s.stack, s.room);
     s.spans = spans_of(s.rows * s.cols);
     return s;
 }

@@ -13,6 +13,15 @@ enum { SUMS = 3 };    /* of squares of the change and of the weight before, and 
 
 static __host__ __device__ inline int spans_of(int64_t n) { return (int)((n + SPAN - 1) / SPAN); }
 
+/* How many matrices of a stack are at work at one time, each a blockIdx.y, where one has `room` floats of scratch: as
+   many as 256 MiB hold, or one that needs more. */
+static inline int matrices_at_once(int64_t stack, int64_t room)
+{
+    enum { ROOM = 64 << 20 };
+    int64_t fit = ROOM / room, most = fit < 1 ? 1 : fit < UINT16_MAX ? fit : UINT16_MAX;
+    return (int)(stack < most ? stack : most);
+}
+
 /* Of a thread, or of those before it. */
 struct change_sums { double changed, before, along; };
 

@@ -10,7 +10,7 @@ static const struct param params[] = {
 };
 
 /* Copies are a ring: copy i has the weights of every latest - 1 th time. */
-struct turn { struct conf conf; int copy, unused; };
+struct turn { struct conf conf; int copy; };
 
 /* The how many-th time it is after this step, from 1 on; 0: it is none. */
 static int64_t time_of(const struct conf *c, int64_t step) { return (step + 1) % c->every ? 0 : (step + 1) / c->every; }
@@ -41,7 +41,7 @@ static double keeps(const void *turn, double scale, int64_t step, int64_t steps)
 static struct node *gate(struct build *b, const char *name, double (*at)(const void *, double, int64_t, int64_t),
                          const struct conf *c, int copy)
 {
-    struct turn turn = { *c, copy, 0 };
+    struct turn turn = { *c, copy };
     const struct control control = { at, &turn, sizeof turn, 0 };
     struct node *open = graph_control(b->graph, arena_text(b->arena, "average.%s.%d", name, copy), control);
     return view(b->graph, repeat(b->graph, open, 2), SHAPE(2));

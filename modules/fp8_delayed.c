@@ -10,12 +10,6 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
-{
-    (void)model;
-    build_fp8_check(self.conf, path, problems);
-}
-
 static struct node *product(struct build *b, struct pick self, struct node *x, struct node *w, struct node *offsets)
 {
     const struct conf *c = self.conf;
@@ -24,5 +18,5 @@ static struct node *product(struct build *b, struct pick self, struct node *x, s
 
 const struct module fp8_delayed = {
     .slot = SLOT_FP8, .name = "delayed", .about = "a scale for each tensor, by its past (TransformerEngine)",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .product = product,
+    .conf_size = sizeof(struct conf), .params = params, .check = build_fp8_check, .product = product,
 };

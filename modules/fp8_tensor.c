@@ -7,12 +7,6 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
-{
-    (void)model;
-    build_fp8_check(self.conf, path, problems);
-}
-
 static struct node *product(struct build *b, struct pick self, struct node *x, struct node *w, struct node *offsets)
 {
     const struct conf *c = self.conf;
@@ -21,5 +15,5 @@ static struct node *product(struct build *b, struct pick self, struct node *x, s
 
 const struct module fp8_tensor = {
     .slot = SLOT_FP8, .name = "tensor", .about = "a scale for each tensor, by its largest value now",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .product = product,
+    .conf_size = sizeof(struct conf), .params = params, .check = build_fp8_check, .product = product,
 };

@@ -8,12 +8,6 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
-{
-    (void)model;
-    build_fp8_check(self.conf, path, problems);
-}
-
 static struct node *product(struct build *b, struct pick self, struct node *x, struct node *w, struct node *offsets)
 {
     const struct conf *c = self.conf;
@@ -22,5 +16,5 @@ static struct node *product(struct build *b, struct pick self, struct node *x, s
 
 const struct module fp8_tile = {
     .slot = SLOT_FP8, .name = "tile", .about = "a scale for each 128 values (DeepSeek-V3)",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .product = product,
+    .conf_size = sizeof(struct conf), .params = params, .check = build_fp8_check, .product = product,
 };

@@ -5,11 +5,6 @@
 
 static const struct param params[] = { OUTLIERS(struct outliers), { 0 } };
 
-static struct node *build(struct build *b, struct pick self, struct node *clip, struct node *loss, struct node *norm)
-{
-    return build_outliers(b, self.conf, clip, loss, norm);
-}
-
 static void traits(struct pick self, struct traits *t)
 {
     t->guards_from = ((const struct outliers *)self.conf)->window / 2;
@@ -17,5 +12,5 @@ static void traits(struct pick self, struct traits *t)
 
 const struct module guard_outliers = {
     .slot = SLOT_GUARD, .name = "outliers", .about = "leaves out steps far above those before",
-    .conf_size = sizeof(struct outliers), .params = params, .traits = traits, .guard = build,
+    .conf_size = sizeof(struct outliers), .params = params, .traits = traits, .guard = build_outliers,
 };

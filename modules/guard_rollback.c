@@ -7,11 +7,6 @@
 
 static const struct param params[] = { OUTLIERS(struct outliers), { 0 } };
 
-static struct node *build(struct build *b, struct pick self, struct node *clip, struct node *loss, struct node *norm)
-{
-    return build_outliers(b, self.conf, clip, loss, norm);
-}
-
 static void traits(struct pick self, struct traits *t)
 {
     t->guards_from = ((const struct outliers *)self.conf)->window / 2;
@@ -20,5 +15,5 @@ static void traits(struct pick self, struct traits *t)
 
 const struct module guard_rollback = {
     .slot = SLOT_GUARD, .name = "rollback", .about = "goes back to a checkpoint after a step far above those before",
-    .conf_size = sizeof(struct outliers), .params = params, .traits = traits, .guard = build,
+    .conf_size = sizeof(struct outliers), .params = params, .traits = traits, .guard = build_outliers,
 };

@@ -71,6 +71,13 @@ leaves 4 "$sluice" merge "$run" --last 4 -o merged
 says "holds 3 checkpoints, not 4"
 leaves 4 "$sluice" merge "$run" runs/s/gated-*/0 -o merged
 says "attention.gate.weight', which the model does not have"
+leaves 4 "$sluice" merge "$run" -o merged --data nowhere.tok
+says "--data FILE says where the run's data lies now"
+seq 20000 | sed G >others.txt
+leaves 0 "$sluice" data pack others.txt --blank-lines -o others.tok
+leaves 4 "$sluice" merge "$run" -o merged --data others.tok
+says "others.tok: has hash "
+says "the run was made with data of hash "
 leaves 4 "$sluice" merge runs/s -o merged
 says "is no run, and no checkpoint in a run's folder"
 sum >after

@@ -120,11 +120,16 @@ static int open_data(const struct call *c, const char *run, struct corpus **out,
     reader_close(r);
     failure = corpus_open(out, path, e);
     free(path);
-    if (failure) return err_set(e, "%s\n  --data FILE says where the run's data lies now", e->text);
+    if (failure) {
+        struct err why = *e;
+        return err_set(e, "%s\n  --data FILE says where the run's data lies now", why.text);
+    }
     hash_print(corpus_info(*out)->hash, has);
     if (strcmp(has, wanted) == 0) return 0;
+    err_set(e, "%s: has hash %s, the run was made with data of hash %s", corpus_info(*out)->path, has, wanted);
     corpus_close(*out);
-    return err_set(e, "%s: has hash %s, the run was made with data of hash %s", corpus_info(*out)->path, has, wanted);
+    *out = NULL;
+    return -1;
 }
 
 static int merge(const struct call *c, struct merging *m, struct session *s, const struct corpus *data, struct err *e)

@@ -398,7 +398,8 @@ struct fp8 { const char *roles; int forward, gradient, power_of_two; };
     { "gradient", PARAM_CHOICE, FIELD(type, field.gradient), FP8_E4M3, 0, 0, FP8_FORMATS, "", \
       "format of the gradients of what products give", 0, NULL, false }, \
     BOOL_AS("power_of_two", type, field.power_of_two, false, "scales are powers of two")
-void build_fp8_check(const struct fp8 *f, const char *path, struct problems *problems);
+/* The rules of a module whose conf begins with it. */
+void build_fp8_check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems);
 /* The product of w's role by this scaling, NULL: it is not among those. steps: how many delayed scaling goes by. */
 struct node *build_fp8(struct build *b, const struct fp8 *f, enum fp8_scaling scaling, int steps, struct node *x,
                        struct node *w, struct node *offsets);
@@ -456,8 +457,8 @@ struct outliers { int window; double sigma; };
 #define OUTLIERS(type) \
     INT(type, window, 128, 4, 65536, "step", "steps that one is measured against"), \
     REAL(type, sigma, 6, 0.1, 1e6, "", "standard deviations above their mean that are too many")
-/* The clip of a step, which stops it where it is one; metric `outlier`. */
-struct node *build_outliers(struct build *b, const struct outliers *c, struct node *clip, struct node *loss,
+/* A guard: the clip of a step, which stops it where it is one; metric `outlier`. */
+struct node *build_outliers(struct build *b, struct pick self, struct node *clip, struct node *loss,
                             struct node *norm);
 
 #endif

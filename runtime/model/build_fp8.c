@@ -47,8 +47,10 @@ static void check_role(const char *word, int length, const char *path, struct pr
                        given);
 }
 
-void build_fp8_check(const struct fp8 *f, const char *path, struct problems *problems)
+void build_fp8_check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
+    (void)model;
+    const struct fp8 *f = self.conf;
     const char *word;
     int length;
     for (int i = 0; (word = param_word(f->roles, i, &length)); i++) check_role(word, length, path, problems);

@@ -67,9 +67,10 @@ struct node *build_drawn(struct build *b, const char *which, const struct node *
     return x;
 }
 
-struct node *build_outliers(struct build *b, const struct outliers *c, struct node *clip, struct node *loss,
+struct node *build_outliers(struct build *b, struct pick self, struct node *clip, struct node *loss,
                             struct node *norm)
 {
+    const struct outliers *c = self.conf;
     struct node *go = skip_outliers(b->graph, clip, loss, norm,
                                     build_buffer(b, "guard.rings", DTYPE_REAL, SHAPE(2, c->window), 0),
                                     build_buffer(b, "guard.seen", DTYPE_REAL, SHAPE(1), 0), c->sigma);

@@ -339,6 +339,16 @@ static bool uses_gpu(const struct study *s)
     return any;
 }
 
+static double *step_tokens(const struct study *s)           /* malloc'd */
+{
+    double *tokens = xcalloc((size_t)s->n_variants, sizeof *tokens);
+    for (int v = 0; v < s->n_variants; v++) {
+        int64_t steps = json_integer_value(config_get(s->variant[v].config, "train.steps"));
+        tokens[v] = (double)variant_tokens(&s->variant[v]) / (double)steps;
+    }
+    return tokens;
+}
+
 static void divide_cores(struct runner *r)
 {
     const struct run_options *o = r->options;
@@ -382,9 +392,11 @@ enum outcome run_study(const struct study *s, const struct run_options *o)
     divide_cores(r);
     r->state = xcalloc((size_t)s->n_points + 1, sizeof *r->state);
     r->over_before = xcalloc((size_t)s->n_points + 1, sizeof *r->over_before);
+    r->step_tokens = step_tokens(s);
     enum outcome outcome = run_check(r);
     if (outcome) run_show_refusal(r, outcome);
     else outcome = train_all(r);
+    free(r->step_tokens);
     free(r->over_before);
     free(r->state);
     if (joined >= 0) close(joined);

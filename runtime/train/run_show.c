@@ -42,8 +42,7 @@ static int left_of(const struct runner *r) { return r->study->n_points - r->ende
 /* That so many steps have in the mean. */
 static double tokens_of(const struct runner *r, int point, int64_t steps)
 {
-    double all = (double)variant_tokens(&r->study->variant[r->study->point[point].variant]);
-    return all * (double)steps / (double)steps_of(r, point);
+    return r->step_tokens[r->study->point[point].variant] * (double)steps;
 }
 
 /* Work left over work done, from what tokens took in this session. */
