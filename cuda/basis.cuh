@@ -78,7 +78,7 @@ static __device__ inline bool jacobi_round(const struct side &s, int round)
 }
 
 /* Before the first step. */
-static __global__ void __launch_bounds__(BLOCK) soap_find(struct side all, const float *clip, const float *taken)
+static __global__ void __launch_bounds__(BLOCK, 1) soap_find(struct side all, const float *clip, const float *taken)
 {
     struct side s = side_of(all);
     int64_t count = (int64_t)s.n * s.n;

@@ -37,10 +37,10 @@ rows_of_tokens(struct view x, struct sum out, const int32_t *order, int64_t rows
 {
     EACH_ROW(r, rows) {
         int from = order[r];
-        int64_t token = (unsigned)from / (unsigned)k;
+        int64_t at = from < 0 ? -1 : (int64_t)((unsigned)from / (unsigned)k) * d;
         EACH_EIGHT(c, d) {
             struct eight row = {};
-            if (from >= 0) row = row_load(x, token * d, c, d, 0);
+            if (at >= 0) row = row_load(x, at, c, d, 0);
             row_add(out, r * d, c, d, row);
         }
     }

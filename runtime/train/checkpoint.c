@@ -117,7 +117,7 @@ static bool is_among(int64_t step, const struct held *held)
 void checkpoint_prune(const char *dir, int64_t newest, int keep, const struct held *held)
 {
     struct entry *entry;
-    if (keep == 0) checkpoint_tidy(dir);
+    checkpoint_tidy(dir);                                   /* a kill amid an earlier removal */
     int n = list(dir, &entry), seen = 0;
     for (int i = 0; i < n; i++)
         if (entry[i].step <= newest && !entry[i].old && ++seen > keep && !is_among(entry[i].step, held))
