@@ -73,7 +73,7 @@ void device_put(void *device, void *to, const void *host, size_t bytes)
         char *pinned = next_piece(r, &piece);
         n = bytes - at < PIECE ? bytes - at : PIECE;
         memcpy(pinned, (const char *)host + at, n);
-        CUDA(cudaMemcpyAsync((char *)to + at, pinned, n, cudaMemcpyHostToDevice, d->stream));
+        CUDA(cudaMemcpyAsync((char *)to + at, pinned, n, cudaMemcpyDefault, d->stream));
         CUDA(cudaEventRecord(r->read[piece], d->stream));
     }
 }
@@ -85,7 +85,7 @@ void device_get(void *device, void *host, const void *from, size_t bytes)
     for (size_t at = 0, n; at < bytes; at += n) {
         char *pinned = next_piece(d->ring, &piece);
         n = bytes - at < PIECE ? bytes - at : PIECE;
-        CUDA(cudaMemcpyAsync(pinned, (const char *)from + at, n, cudaMemcpyDeviceToHost, d->stream));
+        CUDA(cudaMemcpyAsync(pinned, (const char *)from + at, n, cudaMemcpyDefault, d->stream));
         CUDA(cudaMemcpyAsync(d->ring->fault, d->fault, sizeof *d->fault, cudaMemcpyDeviceToHost, d->stream));
         device_wait(d, NULL);
         look(d->ring->fault);
@@ -103,7 +103,7 @@ void device_fetch(void *device, const void *from, size_t bytes)
         a->room = bytes;
     }
     a->bytes = bytes;
-    if (bytes) CUDA(cudaMemcpyAsync(a->pinned, from, bytes, cudaMemcpyDeviceToHost, d->stream));
+    if (bytes) CUDA(cudaMemcpyAsync(a->pinned, from, bytes, cudaMemcpyDefault, d->stream));
     CUDA(cudaMemcpyAsync(d->ring->fault, d->fault, sizeof *d->fault, cudaMemcpyDeviceToHost, d->stream));
     CUDA(cudaEventRecord(a->here, d->stream));
 }
@@ -120,7 +120,7 @@ void device_fetched(void *device, void *host)
 void device_copy(void *device, void *to, const void *from, size_t bytes)
 {
     struct device *d = device;
-    if (bytes) CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, d->stream));
+    if (bytes) CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, d->stream));
 }
 
 void device_clear(void *device, void *memory, size_t bytes)
@@ -163,4 +163,27 @@ void device_release(void *device, void *memory, size_t bytes)
     if (!memory) return;
     device_wait(d, NULL);
     CUDA(cudaFree(memory));
+}
+
+/* Pinned, and mapped: a kernel reads and writes it over the bus, whole lines at a time, at the place that the host knows
+   it by. */
+void *device_alloc_host(void *device, size_t bytes)
+{
+    void *memory = NULL;
+    cudaError_t status = cudaHostAlloc(&memory, bytes, cudaHostAllocMapped);
+    if (status == cudaErrorMemoryAllocation) {
+        fprintf(stderr, "cuda: %.1f MiB of the host's memory were wanted, pinned, for train.offload, and cannot be had\n",
+                (double)bytes / (1 << 20));
+        exit(7);
+    }
+    CUDA(status);
+    device_clear(device, memory, bytes);
+    return memory;
+}
+
+void device_release_host(void *device, void *memory)
+{
+    struct device *d = device;
+    device_wait(d, NULL);
+    CUDA(cudaFreeHost(memory));
 }

@@ -11,6 +11,8 @@ void ring_close(struct device *d);
 bool device_separate(void);
 void *device_alloc(void *device, size_t bytes);
 void device_release(void *device, void *memory, size_t bytes);
+void *device_alloc_host(void *device, size_t bytes);
+void device_release_host(void *device, void *memory);
 void device_clear(void *device, void *memory, size_t bytes);
 void device_put(void *device, void *to, const void *host, size_t bytes);
 void device_copy(void *device, void *to, const void *from, size_t bytes);

@@ -348,12 +348,40 @@ static void test_schedules_change_nothing(void **state)
               TEXT({"precision": "bf16", "optim": "muon", "average": "ema", "recompute": "selective"}));
 }
 
+/* What the update alone reads lies in the host's memory, and the rest where it did. */
+static void test_offload_changes_nothing(void **state)
+{
+    static const struct { const char *here, *there; } keys[] = {
+        { TEXT({"average": "ema"}), TEXT({"average": "ema", "offload": true}) },
+        { TEXT({"optim": {"module": "muon", "state": "int8"}, "average": {"module": "lawa", "every": 1}}),
+          TEXT({"optim": {"module": "muon", "state": "int8"}, "average": {"module": "lawa", "every": 1},
+                "offload": true}) },
+    };
+    (void)state;
+    for (int i = 0; i < COUNT(keys); i++) {
+        char here[64], there[64];
+        bits_under("", presets[i], keys[i].here, here);
+        bits_under("PTXHOST_SEED=1", presets[i], keys[i].there, there);
+        if (strcmp(here, there) != 0) fail_msg("%s %s: other bits", presets[i], keys[i].there);
+        struct session *one = open_session(presets[i], "cuda", keys[i].here),
+                       *other = open_session(presets[i], "cuda", keys[i].there);
+        const struct plan_report *a = plan_report(one->plan), *b = plan_report(other->plan);
+        assert_int_equal(a->offloaded, 0);
+        assert_int_equal(a->buffers, b->buffers + b->offloaded);
+        assert_int_equal(a->total, b->total + b->offloaded);
+        assert_true(b->offloaded > b->buffers);
+        session_free(one);
+        session_free(other);
+    }
+}
+
 int main(int n, char **word)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_curves), cmocka_unit_test(test_curve_of_micro_batches),
         cmocka_unit_test(test_curves_in_bf16), cmocka_unit_test(test_flips_are_seen),
         cmocka_unit_test(test_evaluation_and_decoding), cmocka_unit_test(test_schedules_change_nothing),
+        cmocka_unit_test(test_offload_changes_nothing),
     };
     if (n == 4 && strcmp(word[1], "bits") == 0) return print_bits(word[2], word[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,13 +52,13 @@ static double *series(const struct study *s, int variant, int replicate, enum st
     return values;
 }
 
-static struct study *trained(const char *dir)
+static struct study *trained(const char *text, const char *dir)
 {
     struct corpus *corpus;
     struct study *s;
     struct err e;
     struct problems problems = { 0 };
-    json_t *json = json_loads(description, 0, NULL);
+    json_t *json = json_loads(text, 0, NULL);
     assert_non_null(json);
     fixture_must(corpus_open(&corpus, "synthetic", &e), &e);
     if (study_resolve(json, corpus_info(corpus), &s, &problems))
@@ -77,7 +77,7 @@ static void test_losses_of_paired_runs(void **state)
     (void)state;
     char dir[] = "/tmp/sluice-pairing-XXXXXX";
     assert_non_null(mkdtemp(dir));
-    struct study *s = trained(dir);
+    struct study *s = trained(description, dir);
     for (int k = 0; k < 2; k++) {
         double *train = series(s, 0, k, STORE_TRAIN, "loss", STEPS), *eval = series(s, 0, k, STORE_EVAL, "loss", EVALS),
                *bits = series(s, 0, k, STORE_EVAL, "bits_per_byte", EVALS);
@@ -105,8 +105,37 @@ static void test_losses_of_paired_runs(void **state)
     fixture_remove(dir);
 }
 
+/* Of a run with averages the weights are evaluated, too: as those of its pair without, which trains alike. */
+static void test_averages_beside_their_weights(void **state)
+{
+    static const char *const averaged = TEXT({
+        "name": "averaged", "data": "synthetic", "replicates": 1, "seed": 3, "baseline": "base",
+        "base": {"layers": 2, "d_model": 16, "seq": 32, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1,
+                                                                      "head_dim": 8}},
+        "train": {"steps": 4, "batch": 4, "eval_every": 2, "eval_tokens": 256},
+        "variants": [{"name": "base", "set": {}}, {"name": "ema", "set": {"train.average": "ema"}},
+                     {"name": "lawa", "set": {"train.average": {"module": "lawa", "every": 1, "latest": 2}}}]
+    });
+    (void)state;
+    char dir[] = "/tmp/sluice-pairing-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct study *s = trained(averaged, dir);
+    double *base = series(s, 0, 0, STORE_EVAL, "loss", EVALS);
+    for (int v = 1; v < s->n_variants; v++) {
+        double *raw = series(s, v, 0, STORE_EVAL, "raw_loss", EVALS), *mean = series(s, v, 0, STORE_EVAL, "loss", EVALS);
+        assert_memory_equal(raw, base, EVALS * sizeof *raw);
+        assert_true(mean[0] != raw[0] && fabs(mean[0] - raw[0]) < 0.2);
+        free(raw);
+        free(mean);
+    }
+    free(base);
+    study_free(s);
+    fixture_remove(dir);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_losses_of_paired_runs) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_losses_of_paired_runs),
+                                        cmocka_unit_test(test_averages_beside_their_weights) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

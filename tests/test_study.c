@@ -90,6 +90,7 @@ static void mistakes_are_named(void **state)
     refuses(TEXT({"base": {"ffn": {"module": "moe", "router": {"top_k": 9}}}}), NULL, "ffn.router.top_k", "4 experts");
     refuses(TEXT({"train": {"stepz": 4}}), NULL, "train.stepz", "did you mean 'steps'");
     refuses(TEXT({"train": {"micro": 3}}), NULL, "train.micro", "does not divide");
+    refuses(TEXT({"train": {"offload": true}}), NULL, "train.offload", "all memory is the host's");
     refuses(TEXT({"base": {"vocab": 100}}), NULL, "vocab", "token ids up to 255");
     refuses(TEXT({"base": {"seq": 1048576}}), NULL, "seq", "only 1048576 tokens to train on");
     refuses(TEXT({"train": {"eval_batches": 4}}), NULL, "train.eval_batches", "did you mean 'eval_tokens'");

@@ -36,7 +36,10 @@ struct backend {
     bool (*separate)(void);
     void *(*alloc)(void *device, size_t bytes);             /* zeroed; never NULL: prints the size wanted and exits 7 */
     void (*release)(void *device, void *memory, size_t bytes);
-    void (*clear)(void *device, void *memory, size_t bytes);                        /* what alloc gave: zeroed again */
+    /* of the host, which kernels reach, too, slower; zeroed. NULL: all memory is the host's */
+    void *(*alloc_host)(void *device, size_t bytes);
+    void (*release_host)(void *device, void *memory);
+    void (*clear)(void *device, void *memory, size_t bytes);                        /* what they gave: zeroed again */
     void (*put)(void *device, void *to, const void *host, size_t bytes);
     void (*copy)(void *device, void *to, const void *from, size_t bytes);           /* within the device */
     void (*get)(void *device, void *host, const void *from, size_t bytes);

@@ -193,7 +193,7 @@ static void print_table(const struct study *s, const struct corpus *c)
                                     ">KV B/token", ">state", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     struct disk *disk = disks_of(s);
-    char text[FORMAT_SIZE], hash[33];
+    char text[FORMAT_SIZE], host[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
         double tokens = (double)variant_tokens(v);
@@ -208,7 +208,10 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%s", format_count(tokens, text));
         table_cell(t, "%s", format_real(epochs_of(v, c), 2, text));
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
-        table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
+        if (v->offloaded_bytes)
+            table_cell(t, "%s + %s", format_bytes((double)v->memory_bytes, text),
+                       format_bytes((double)v->offloaded_bytes, host));
+        else table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
         table_cell(t, "%s", format_bytes(disk[i].total, text));
         if (v->looks_ahead == AHEAD_ALWAYS) {               /* it cannot decode */
             table_cell(t, "-");
@@ -238,8 +241,9 @@ static void print_table(const struct study *s, const struct corpus *c)
     print_power(s);
     text_print(stdout, 0, 2, "active: parameters that a token uses, one row of an untied input embedding; with "
                              "embedding: all its rows, as models are advertised.\n");
-    text_print(stdout, 0, 2, "prompt: read into the caches, without logits and what no cache needs; KV: of a full "
-                             "context, and + for drafts of multi-token prediction.\n");
+    text_print(stdout, 0, 2, "memory: + of the host, for what a GPU leaves there; prompt: read into the caches, "
+                             "without logits and what no cache needs; KV: of a full context, and + for drafts of "
+                             "multi-token prediction.\n");
     text_print(stdout, 0, 2,
                "FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
@@ -324,8 +328,8 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
         char hash[33];
         hash_print(v->fingerprint, hash);
         json_array_append_new(list,
-                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s, s:I, "
-                                        "s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config,
+                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s, "
+                                        "s:I, s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config,
                                         "epochs", epochs_of(v, c),
                                         "params_total", (json_int_t)v->counts.total,
                                         "params_active", (json_int_t)v->counts.active,
@@ -334,6 +338,7 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
                                         "train_flops_per_token", v->train_flops_per_token,
                                         "prompt_flops_per_token", v->prompt_flops_per_token,
                                         "memory_bytes", (json_int_t)v->memory_bytes,
+                                        "offloaded_bytes", (json_int_t)v->offloaded_bytes,
                                         "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
                                         "draft_bytes_per_token", (json_int_t)v->draft_bytes_per_token,
                                         "state_bytes", (json_int_t)v->state_bytes, "fingerprint", hash,

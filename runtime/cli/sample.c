@@ -23,8 +23,7 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
 {
     struct checkpoint c;
     if (trained_load(run, wanted, s, &c, e)) return -1;
-    bool averaged = strcmp(s->train.average.module->name, "none") != 0 || module_traits(s->train.optim).averages;
-    fprintf(stderr, "%s, step %lld%s\n", c.path, (long long)c.step, averaged ? ", averages of its weights" : "");
+    fprintf(stderr, "%s, step %lld%s\n", c.path, (long long)c.step, train_averages(&s->train) ? ", averages of its weights" : "");
     return 0;
 }
 

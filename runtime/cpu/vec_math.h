@@ -45,12 +45,18 @@ static inline float vec_tanh(float x)
 #endif
 
 /* Lane l and lane l + n/2, again and again. */
+static inline double fold_eight(const double lane[SUM_LANES / 2])
+{
+    double four[SUM_LANES / 4];
+    for (int l = 0; l < SUM_LANES / 4; l++) four[l] = lane[l] + lane[l + SUM_LANES / 4];
+    return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
 static inline double fold_lanes(const double lane[SUM_LANES])
 {
-    double eight[SUM_LANES / 2], four[SUM_LANES / 4];
+    double eight[SUM_LANES / 2];
     for (int l = 0; l < SUM_LANES / 2; l++) eight[l] = lane[l] + lane[l + SUM_LANES / 2];
-    for (int l = 0; l < SUM_LANES / 4; l++) four[l] = eight[l] + eight[l + SUM_LANES / 4];
-    return (four[0] + four[2]) + (four[1] + four[3]);
+    return fold_eight(eight);
 }
 
 /* The sum over i in [0,n) of an expression in i. */

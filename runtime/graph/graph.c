@@ -349,6 +349,7 @@ struct node *graph_average_of(struct graph *g, struct leaf *of)
     snprintf(path, sizeof path, "average.%s", of->path);
     struct node *n = graph_buffer(g, path, of->decl.dtype, of->decl.shape, 0);
     n->leaf->of = of;
+    n->leaf->of_update = true;
     n->leaf->init = of->init;
     return n;
 }

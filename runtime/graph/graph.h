@@ -129,6 +129,7 @@ struct leaf {
     bool everywhere;    /* a buffer that goes with a weight, and that every rank reads */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
     bool of_training;    /* a buffer that training alone reads: nothing averages it */
+    bool of_update;      /* a buffer that the update alone reads, once a step: it may lie in the host's memory */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
     int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
     enum weight_reads reads;                                       /* of a weight */
@@ -141,7 +142,8 @@ struct leaf {
     int id; size_t offset;                                  /* place in its slab */
     size_t packed_bytes, packed;                            /* its packed form and where it lies; 0: none is wanted */
 };
-struct leaves { struct arena *arena; int n, room; struct leaf **leaf; bool frozen; };
+/* offload: buffers of the update lie in the host's memory. */
+struct leaves { struct arena *arena; int n, room; struct leaf **leaf; bool frozen, offload; };
 struct leaves *leaves_new(void);
 void leaves_free(struct leaves *l);
 struct leaf *leaves_find(const struct leaves *l, const char *path);

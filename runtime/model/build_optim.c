@@ -36,10 +36,17 @@ struct node *build_radius(struct build *b, const struct node *w, int64_t stack)
     return build_memory_of(b, "radius", w, SHAPE(stack));
 }
 
+static struct node *of_update(struct build *b, const char *path, enum dtype dtype, struct shape shape)
+{
+    struct node *n = graph_buffer(b->graph, path, dtype, shape, 0);
+    if (!b->graph->failed) n->leaf->of_update = true;
+    return n;
+}
+
 static struct node *memory(struct build *b, const char *which, const struct node *w, enum dtype dtype,
                            struct shape shape)
 {
-    return graph_buffer(b->graph, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), dtype, shape, 0);
+    return of_update(b, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), dtype, shape);
 }
 
 struct node *build_moment_as(struct build *b, const char *which, const struct node *w, int state, int64_t stack)
@@ -81,5 +88,5 @@ struct node *build_outliers(struct build *b, struct pick self, struct node *clip
 
 struct node *build_copy(struct build *b, int number, const struct node *w)
 {
-    return graph_buffer(b->graph, arena_text(b->arena, "copy.%d.%s", number, w->leaf->path), DTYPE_REAL, w->shape, 0);
+    return of_update(b, arena_text(b->arena, "copy.%d.%s", number, w->leaf->path), DTYPE_REAL, w->shape);
 }

@@ -44,6 +44,8 @@ static const struct param train_params[] = {
            "it, about a third more time"),
     CHOICE(struct train_conf, rounding, WEIGHTS_FP32, "none nearest stochastic",
            "of weights to values of bf16 after each step, as without copies of them in fp32"),
+    BOOL(struct train_conf, offload, false,
+         "what an optimizer remembers, and averages of weights, lie in the host's memory, to the same bits; for a GPU"),
     SLOT(struct train_conf, fp8, SLOT_FP8, "none", "products of operands in FP8, in training"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOTS(struct train_conf, rates, SLOT_RATES, "factors on the learning rate, of layers or kinds of weights"),
@@ -137,6 +139,11 @@ void model_load(const json_t *json, struct arena *arena, struct model_conf *conf
     if (problems->found == before) check_picks(model_params, conf, "", conf, problems);
 }
 
+bool train_averages(const struct train_conf *c)
+{
+    return module_traits(c->optim).averages || c->average.module != module_find(SLOT_AVERAGE, "none");
+}
+
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
 {
     int before = problems->found;
@@ -146,6 +153,8 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
         problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
     if (conf->record && conf->eval_tokens == 0)
         problem_add(problems, "train.record", "needs train.eval_tokens: of how many tokens an evaluation has choices");
+    if (conf->offload && conf->backend == BACKEND_CPU)
+        problem_add(problems, "train.offload", "true: with train.backend = 'cpu' all memory is the host's");
     int from = module_traits(conf->average).averages_from;
     if (from >= conf->steps)
         module_problem(problems, "train.average", module_traits(conf->average).averages_by,

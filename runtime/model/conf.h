@@ -33,7 +33,7 @@ struct train_conf {
     int steps, batch, micro;
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
-    int rounding;                                           /* enum weight_rounding */
+    int rounding, offload;                                  /* rounding: enum weight_rounding */
     struct pick fp8, optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule, seq_schedule,
                 guard, average;
     struct picks rates, monitors;
@@ -41,5 +41,6 @@ struct train_conf {
     int stop_window; double stop_sigma, stop_dead, stop_seconds;
 };
 extern const struct schema train_schema;
+bool train_averages(const struct train_conf *c);            /* whether evaluations read averages of the weights */
 
 #endif

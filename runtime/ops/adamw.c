@@ -51,6 +51,10 @@ struct rates {
     real b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay, clip, rate;
     bool cautious, lazy, tops;                              /* tops: the largest v counts */
 };
+static bool is_plain(const struct rates *k)
+{
+    return !k->cautious && !k->lazy && !k->tops && k->ahead == 0 && k->inside == 0;
+}
 
 static struct rates rates_of(const struct args *a)
 {
@@ -77,29 +81,55 @@ static struct rates rates_of(const struct args *a)
     };
 }
 
-/* Takes g in, and gives u. */
-static inline real direction(const struct rates *k, real g, real *m, real *v, real *top)
+/* Takes g in, and gives u. plain: known not to ask for more, of which the compiler makes faster code. */
+static inline __attribute__((always_inline)) real
+direction(const struct rates *k, bool plain, real g, real *m, real *v, real *top)
 {
     *m = k->b1 * *m + k->keep1 * g;
     *v = k->b2 * *v + k->keep2 * g * g;
-    *top = k->tops && *top > *v ? *top : *v;
+    *top = !plain && k->tops && *top > *v ? *top : *v;
+    if (plain) return k->now * *m / ((real)sqrt(*v * k->unbias) + k->eps);
     return (k->now * *m + k->ahead * g) / ((real)sqrt(*top * k->unbias + k->inside) + k->eps);
 }
 
-/* n <= SUM_LANES values, a lane each. */
-static inline void some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
+/* n <= STEP_LANES values, a lane each. */
+static inline __attribute__((always_inline)) void
+some(const struct rates *k, bool plain, int64_t n, real *restrict w, const real *restrict grad,
                         real *restrict m, real *restrict v, real *restrict top, struct step_lanes *restrict sums)
 {
     for (int64_t i = 0; i < n; i++) {
-        real g = k->clip * grad[i], old = w[i], m1 = m[i], v1 = v[i], top1 = top[i],
-             u = direction(k, g, &m1, &v1, &top1), decay = k->cautious && u * old < 0 ? 0 : k->decay;
-        bool rests = k->lazy && g == 0;
+        real g = k->clip * grad[i], old = w[i], m1 = m[i], v1 = v[i], top1 = plain ? 0 : top[i],
+             u = direction(k, plain, g, &m1, &v1, &top1), decay = !plain && k->cautious && u * old < 0 ? 0 : k->decay;
+        bool rests = !plain && k->lazy && g == 0;
         m[i] = rests ? m[i] : m1;
         v[i] = rests ? v[i] : v1;
-        top[i] = rests ? top[i] : top1;
+        if (!plain) top[i] = rests ? top[i] : top1;
         w[i] = rests ? old : old - k->rate * (u + decay * old);
         step_count(sums, i, old, w[i]);
     }
+}
+
+static inline __attribute__((always_inline)) void
+all(const struct rates *k, bool plain, int64_t n, real *w, const real *grad, real *m, real *v,
+                       real *top, struct step_lanes *sums)
+{
+    int64_t i = 0;
+    for (; i + STEP_LANES <= n; i += STEP_LANES)
+        some(k, plain, STEP_LANES, w + i, grad + i, m + i, v + i, top + i, sums);
+    some(k, plain, n - i, w + i, grad + i, m + i, v + i, top + i, sums);
+}
+
+/* Apart, for what restrict says to be known. */
+static void values_plainly(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
+                           real *restrict m, real *restrict v, struct step_lanes *restrict sums)
+{
+    all(k, true, n, w, grad, m, v, NULL, sums);
+}
+
+static void values(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad, real *restrict m,
+                   real *restrict v, real *restrict top, struct step_lanes *restrict sums)
+{
+    all(k, false, n, w, grad, m, v, top, sums);
 }
 
 /* What is remembered of the n values from `at` on, a block of codes, and the room for it. */
@@ -126,19 +156,25 @@ static void block(const struct args *a, int64_t from, int64_t to)
     struct moments x = { .room = { { 0 } } };
     struct step_lanes sums = { 0 };
     for (int64_t at = from; at < to; at += MOMENT_BLOCK) {
-        int64_t n = to - at < MOMENT_BLOCK ? to - at : MOMENT_BLOCK, i = 0;
+        int64_t n = to - at < MOMENT_BLOCK ? to - at : MOMENT_BLOCK;
         real *w = reals(&a->in[W]) + at;
         const real *grad = reals(&a->in[GRAD]) + at;
         read_moments(a, at, n, &x);
-        for (; i + SUM_LANES <= n; i += SUM_LANES)
-            some(&k, SUM_LANES, w + i, grad + i, x.m + i, x.v + i, x.top + i, &sums);
-        some(&k, n - i, w + i, grad + i, x.m + i, x.v + i, x.top + i, &sums);
+        if (is_plain(&k)) values_plainly(&k, n, w, grad, x.m, x.v, &sums);
+        else values(&k, n, w, grad, x.m, x.v, x.top, &sums);
         write_moments(a, at, n, &x);
     }
     step_fold(&sums, step_part(a, from / STEP_BLOCK));
 }
 
 /* ---- where a matrix moves as a whole: directions first ---- */
+
+static inline __attribute__((always_inline)) void
+aim(const struct rates *k, bool plain, int64_t n, const real *restrict grad, const struct moments *x, real *restrict u)
+{
+    real *restrict m = x->m, *restrict v = x->v, *restrict top = x->top;
+    for (int64_t i = 0; i < n; i++) u[i] = direction(k, plain, k->clip * grad[i], m + i, v + i, top + i);
+}
 
 static void directions(const struct args *a, int64_t from, int64_t to)
 {
@@ -149,7 +185,8 @@ static void directions(const struct args *a, int64_t from, int64_t to)
         const real *grad = reals(&a->in[GRAD]) + at;
         real *u = reals(&a->work[1]) + at;
         read_moments(a, at, n, &x);
-        for (int64_t i = 0; i < n; i++) u[i] = direction(&k, k.clip * grad[i], x.m + i, x.v + i, x.top + i);
+        if (is_plain(&k)) aim(&k, true, n, grad, &x, u);
+        else aim(&k, false, n, grad, &x, u);
         write_moments(a, at, n, &x);
     }
 }

@@ -62,7 +62,7 @@ static struct rates rates_of(const struct args *a)
     };
 }
 
-/* n <= SUM_LANES values, a lane each. */
+/* n <= STEP_LANES values, a lane each. */
 static inline void some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
                         real *restrict x, real *restrict lead, real *restrict v, struct step_lanes *restrict sums)
 {
@@ -85,7 +85,7 @@ static void block(const struct args *a, int64_t from, int64_t to)
     const real *grad = reals(&a->in[GRAD]);
     struct step_lanes sums = { 0 };
     int64_t i = from;
-    for (; i + SUM_LANES <= to; i += SUM_LANES) some(&k, SUM_LANES, w + i, grad + i, x + i, lead + i, v + i, &sums);
+    for (; i + STEP_LANES <= to; i += STEP_LANES) some(&k, STEP_LANES, w + i, grad + i, x + i, lead + i, v + i, &sums);
     some(&k, to - i, w + i, grad + i, x + i, lead + i, v + i, &sums);
     step_fold(&sums, step_part(a, from / STEP_BLOCK));
 }

@@ -27,7 +27,8 @@ static inline int step_check_pace(const struct node *n, int lr, struct err *e)
 
 enum { STEP_BLOCK = 8192 };
 enum { SUMS = 3 };    /* of squares of the change and of the weight before, and of the products of both */
-struct step_lanes { double changed[SUM_LANES], before[SUM_LANES], along[SUM_LANES]; };
+enum { STEP_LANES = 8 };                                    /* so few that the sums stay in registers */
+struct step_lanes { double changed[STEP_LANES], before[STEP_LANES], along[STEP_LANES]; };
 
 /* The change of one value, and what it was, in lane l. */
 static inline void step_count(struct step_lanes *s, int64_t l, real old, real now)
@@ -55,9 +56,9 @@ static inline double *step_part(const struct args *a, int64_t i) { return (doubl
 
 static inline void step_fold(const struct step_lanes *s, double *sums)
 {
-    sums[0] = fold_lanes(s->changed);
-    sums[1] = fold_lanes(s->before);
-    sums[2] = fold_lanes(s->along);
+    sums[0] = fold_eight(s->changed);
+    sums[1] = fold_eight(s->before);
+    sums[2] = fold_eight(s->along);
 }
 
 /* Runs over `count` items, `grain` of them a block, all of which leave `parts` sums. go: whether the step counts. */

@@ -477,6 +477,7 @@ static void plan_memory(struct plan *p)
     p->report.packed = b.packed;
     p->report.grads = p->backward.n ? b.weights : b.grads;
     p->report.buffers = b.buffers;
+    p->report.offloaded = b.offloaded;
     p->report.inputs = b.controls + b.inputs;
     p->report.total = p->report.weights + p->report.packed + p->report.grads + p->report.buffers + p->report.inputs +
                       p->report.carries + p->report.arena;

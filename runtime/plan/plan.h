@@ -11,13 +11,14 @@ enum precision { PRECISION_FP32, PRECISION_BF16 };
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE, RECOMPUTE_FULL };
 struct plan_how { const struct backend *backend; enum precision precision; enum recompute recompute; };
 
-struct state_bytes { size_t weights, packed, grads, buffers, controls, inputs; };
+/* offloaded: in the host's memory, beside a device's */
+struct state_bytes { size_t weights, packed, grads, buffers, offloaded, controls, inputs; };
 struct state_bytes state_layout(struct leaves *l);          /* gives every leaf its offset */
 
 /* Bytes by slab, and the algorithmic cost of one micro-batch forward pass. Backward is twice the forward. */
 struct plan_report {
-    /* inputs: with controls; arena: with scratch of the backend */
-    size_t weights, packed, grads, buffers, inputs, carries, arena, total;
+    /* inputs: with controls; arena: with scratch of the backend; offloaded: in the host's memory, not in total */
+    size_t weights, packed, grads, buffers, inputs, carries, arena, total, offloaded;
     double forward_flops, train_flops, forward_bytes;
 };
 

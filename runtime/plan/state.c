@@ -20,12 +20,15 @@ bool state_is_foreign(const struct leaf *l)
     return l->kind == LEAF_BUFFER && !l->everywhere && l->holder && l->holder != comm_here()->rank + 1;
 }
 
+static bool is_offloaded(const struct leaves *leaves, const struct leaf *l) { return leaves->offload && l->of_update; }
+
 struct state_bytes state_layout(struct leaves *leaves)
 {
     struct state_bytes b = { 0 };
     for (int i = 0; i < leaves->n; i++) {
         struct leaf *l = leaves->leaf[i];
-        size_t *slab = l->kind == LEAF_WEIGHT    ? &b.weights
+        size_t *slab = is_offloaded(leaves, l)   ? &b.offloaded
+                       : l->kind == LEAF_WEIGHT  ? &b.weights
                        : l->kind == LEAF_BUFFER  ? &b.buffers
                        : l->kind == LEAF_CONTROL ? &b.controls
                                                  : &b.inputs;
@@ -50,6 +53,7 @@ struct state *state_new(struct leaves *l, const struct backend *b, int threads)
     s->weights = b->alloc(s->device, s->bytes.weights);
     s->packed = b->alloc(s->device, s->bytes.packed);
     s->buffers = b->alloc(s->device, s->bytes.buffers);
+    if (s->bytes.offloaded) s->offloaded = b->alloc_host(s->device, s->bytes.offloaded);
     s->controls = b->alloc(s->device, s->bytes.controls);
     s->inputs = b->alloc(s->device, s->bytes.inputs);
     if (s->bytes.grads) s->grads = b->alloc(s->device, s->bytes.grads);
@@ -71,6 +75,7 @@ void state_free(struct state *s)
     b->release(s->device, s->packed, s->bytes.packed);
     b->release(s->device, s->grads, s->bytes.grads);
     b->release(s->device, s->buffers, s->bytes.buffers);
+    if (s->offloaded) b->release_host(s->device, s->offloaded);
     b->release(s->device, s->controls, s->bytes.controls);
     b->release(s->device, s->inputs, s->bytes.inputs);
     b->release(s->device, s->staged, s->staged_bytes);
@@ -82,7 +87,7 @@ void *state_data(const struct state *s, const struct leaf *l)
 {
     char *slab[] = { [LEAF_INPUT] = s->inputs, [LEAF_CONTROL] = s->controls, [LEAF_WEIGHT] = s->weights,
                      [LEAF_BUFFER] = s->buffers, [LEAF_GRAD] = s->grads };
-    return slab[l->kind] + l->offset;
+    return (is_offloaded(s->leaves, l) ? (char *)s->offloaded : slab[l->kind]) + l->offset;
 }
 
 void state_put(struct state *s, const struct leaf *l, const void *from)
@@ -187,6 +192,7 @@ void state_fill(struct state *s, uint64_t seed)
 {
     s->backend->clear(s->device, s->weights, s->bytes.weights);
     s->backend->clear(s->device, s->buffers, s->bytes.buffers);
+    if (s->offloaded) s->backend->clear(s->device, s->offloaded, s->bytes.offloaded);
     s->stale = s->bytes.packed > 0;
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];

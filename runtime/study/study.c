@@ -54,7 +54,7 @@ struct measure {
     struct hash fingerprint;
     double train_flops;
     int64_t tokens;
-    size_t memory;
+    size_t memory, offloaded;
     struct cache_bytes cache, drafting;                     /* drafting: with MTP blocks */
     double prompt_flops;
     enum ahead looks_ahead;
@@ -104,6 +104,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     struct leaves *leaves = leaves_new(), *decode_leaves = leaves_new();
     struct graph *g = graph_new(leaves), *eval = graph_new(leaves), *decode = graph_new(decode_leaves);
     struct plan *plan = NULL, *eval_plan = NULL;
+    leaves->offload = train->offload;
     model_build(g, arena, model, train, MODE_TRAIN, (struct model_size){ .batch = batch, .seq = model->seq });
     leaves->frozen = true;
     out->looks_ahead = model_looks_ahead(model);
@@ -133,6 +134,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         if (plan) {
             out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
             out->memory = plan_bytes(plan, eval_plan) + state_staged_bytes(leaves, train->micro);
+            out->offloaded = plan_report(plan)->offloaded;
         }
     }
     plan_free(plan);
@@ -200,6 +202,7 @@ static void keep(struct variant *v, const struct measure *m)
     v->looks_ahead = m->looks_ahead;
     v->replays = m->replays;
     v->memory_bytes = m->memory;
+    v->offloaded_bytes = m->offloaded;
 }
 
 /* Losses are compared: all measure the same text, in equal sequences. */

@@ -22,7 +22,8 @@ struct variant {
     json_t *config;                     /* {"data": ..., "model": {...}, "train": {...}}, every key present */
     struct hash fingerprint, hash;      /* of the graphs; of config + data + format version (the identity) */
     struct counts counts;
-    double train_flops_per_token; size_t memory_bytes;
+    double train_flops_per_token;
+    size_t memory_bytes, offloaded_bytes;       /* of what computes; of the host, beside a GPU's */
     double prompt_flops_per_token;      /* of one as long as `seq`, read into the caches without logits */
     size_t kv_bytes_per_token, state_bytes;     /* what decoding keeps: for each token; however many there are */
     size_t draft_bytes_per_token;       /* for each token besides, where MTP blocks draft */

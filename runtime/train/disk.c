@@ -59,7 +59,8 @@ int disk_of(const struct study *s, const struct variant *v, struct disk *out, st
         int64_t evaluations = times(train.steps, train.eval_every), own = store_fixed_bytes(written, texts(s, v));
         int parts = model_blocks(&model);
         out->file = blocks((double)own + series_bytes(g, STORE_TRAIN, parts, train_series, TRAIN_SERIES, train.steps)
-                           + series_bytes(eval, STORE_EVAL, parts, eval_series, EVAL_SERIES, evaluations));
+                           + series_bytes(eval, STORE_EVAL, parts, eval_series, train_eval_series(&train),
+                                          evaluations));
         out->checkpoint = blocks((double)checkpoint_bytes(leaves)) + MANIFEST + BLOCK;
         out->more = out->checkpoint * (train.keep ? 1 : 2); /* one that is being written, beside one that is whole */
         out->total = out->file + out->kept * out->checkpoint + FOLDERS;

@@ -40,6 +40,7 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     }
     s->ramps = train_ramps(&s->train, s->model.seq);
     s->leaves = leaves_new();
+    s->leaves->offload = s->train.offload;
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
     struct model_size size = { .batch = s->batch, .seq = s->model.seq }, eval = session_eval_size(s);

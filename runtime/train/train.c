@@ -255,8 +255,9 @@ static bool forward_parts(struct trainer *t, int parts)
     return true;
 }
 
-/* False: asked to stop, or out of data. What training goes on with is the same before and after. */
-static bool evaluate_parts(struct trainer *t)
+/* Of the weights, or of their averages. False: asked to stop, or out of data. What training goes on with is the same
+   before and after. */
+static bool evaluate_parts(struct trainer *t, bool averages)
 {
     struct session *s = t->session;
     struct model_size size = session_eval_size(s);
@@ -264,26 +265,39 @@ static bool evaluate_parts(struct trainer *t)
     int parts = (int)((eval_windows(&t->eval_set, (int)size.seq) + at_once - 1) / at_once);
     plan_begin(s->eval_plan, t->done, s->train.steps, parts);
     t->staged = -1;                                         /* its inputs lie where those of the next step would */
-    plan_swap_averages(s->eval_plan);
+    if (averages) plan_swap_averages(s->eval_plan);
     bool all = forward_parts(t, parts);
-    plan_swap_averages(s->eval_plan);
+    if (averages) plan_swap_averages(s->eval_plan);
     if (!all) return false;
     plan_combine(s->eval_plan);
     if (corpus_whole(t->corpus, &t->err)) t->data_lost = true;
     return !t->data_lost;
 }
 
+/* The weights first, where there are averages: rows are of these. raw: the loss of the weights. */
+static bool evaluate_all(struct trainer *t, double *raw)
+{
+    bool averages = train_averages(&t->session->train);
+    if (averages) {
+        if (!evaluate_parts(t, false)) return false;
+        metrics_gather(t->eval, t->session->eval_plan);
+        *raw = metrics_get(t->eval, "loss");
+    }
+    return evaluate_parts(t, averages);
+}
+
 /* 1: done; 0: asked to stop, or out of data; -1: failed. */
 static int evaluate(struct trainer *t)
 {
     struct session *s = t->session;
-    double start = clock_seconds();
+    double start = clock_seconds(), raw = NAN;
     comm_order(ORDER_EVALUATE, t->done);
-    if (!evaluate_parts(t)) return 0;
+    if (!evaluate_all(t, &raw)) return 0;
     metrics_gather(t->eval, s->eval_plan);
     metrics_cut(t->eval, eval_windows(&t->eval_set, (int)session_eval_size(s).seq), choices_measured(s));
     t->eval_loss = metrics_get(t->eval, "loss");
     double bytes = corpus_info(t->corpus)->bytes_per_token;
+    if (train_averages(&s->train)) metrics_set(t->eval, "raw_loss", raw);
     metrics_set(t->eval, "bits_per_byte", bytes > 0 ? t->eval_loss / (bytes * M_LN2) : NAN);
     t->paused += clock_seconds() - start;
     int failure = store_append(t->store, STORE_EVAL, t->done, metrics_values(t->eval), &t->err);
@@ -373,9 +387,13 @@ const struct series train_series[TRAIN_SERIES] = {
     { STORE_TRAIN, "wall_time_total", "s", "with evaluation and files", STORE_F64, 0, { 0 }, { 0 }, true,
       BETTER_LOWER },
 };
-const struct series eval_series[EVAL_SERIES] = { { STORE_EVAL, "bits_per_byte", "bit/byte",
-                                                   "held-out loss, whatever the tokenizer", STORE_F64, 0, { 0 }, { 0 },
-                                                   false, BETTER_LOWER } };
+const struct series eval_series[EVAL_SERIES] = {
+    { STORE_EVAL, "bits_per_byte", "bit/byte", "held-out loss, whatever the tokenizer", STORE_F64, 0, { 0 }, { 0 },
+      false, BETTER_LOWER },
+    { STORE_EVAL, "raw_loss", "nat/token", "held-out loss of the weights, not of their averages", STORE_F64, 0, { 0 },
+      { 0 }, false, BETTER_LOWER },
+};
+int train_eval_series(const struct train_conf *c) { return EVAL_SERIES - !train_averages(c); }
 
 static void prepare(struct trainer *t)
 {
@@ -384,7 +402,7 @@ static void prepare(struct trainer *t)
     t->batch = inputs_new(s->batch, session_eval_size(s).seq);              /* of a step or an evaluation */
     t->staged = -1;
     t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_series, TRAIN_SERIES);
-    t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_series, EVAL_SERIES);
+    t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_series, train_eval_series(&s->train));
     t->stop = stop_new(&s->train, gather_loads(t));
     t->goes_back = module_traits(s->train.guard).goes_back;
     state_fill(s->state, t->point->seed);
@@ -433,6 +451,7 @@ static enum outcome start(struct trainer *t, const struct past *past)
 static enum outcome follow(struct trainer *t)
 {
     struct session *s = t->session;
+    double raw;
     for (;;) {
         struct order o = comm_follow();
         switch (o.kind) {
@@ -446,7 +465,7 @@ static enum outcome follow(struct trainer *t)
             break;
         case ORDER_EVALUATE:
             t->done = o.value;
-            evaluate_parts(t);
+            evaluate_all(t, &raw);
             plan_gather(s->eval_plan);
             break;
         case ORDER_SHARE:    state_share(s->state); break;

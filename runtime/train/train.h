@@ -48,8 +48,10 @@ bool past_over(const struct past *past, bool retry_failed);                 /* n
 /* Whether the disk of a folder has room for one more checkpoint and the rows beside it; -1: e says what is missing. */
 int train_room(const char *dir, double checkpoint_bytes, struct err *e);
 
-/* The series of a row that the trainer itself measures, beside those of the model's probes. */
-enum { TRAIN_SERIES = 6, EVAL_SERIES = 1 };
+/* The series of a row that the trainer itself measures, beside those of the model's probes; the last of an evaluation's
+   where there are averages of the weights. */
+enum { TRAIN_SERIES = 6, EVAL_SERIES = 2 };
+int train_eval_series(const struct train_conf *c);
 extern const struct series train_series[TRAIN_SERIES], eval_series[EVAL_SERIES];
 
 /* Everything a run needs, without a run file: for bench and sample. */

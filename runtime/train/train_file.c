@@ -47,7 +47,7 @@ static char *folder(const struct trainer *t)
 size_t train_checkpoint_bytes(const struct trainer *t)
 {
     const struct plan_report *r = plan_report(t->session->plan);
-    return r->weights + r->buffers;
+    return r->weights + r->buffers + r->offloaded;
 }
 
 /* What a checkpoint holds beside the model's state: whose it is, and what the loop remembers. */
@@ -222,7 +222,8 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
     if (t->choices) groups[n_groups++] = choices_attributes(t->choices, a);
     const struct cost_line whole = { "model", (uint64_t)t->variant->counts.total, (uint64_t)t->variant->counts.active,
                                      t->variant->train_flops_per_token / 3, t->variant->train_flops_per_token,
-                                     report->arena, report->buffers, t->variant->kv_bytes_per_token };
+                                     report->arena, report->buffers + report->offloaded,
+                                     t->variant->kv_bytes_per_token };
     *plan = (struct store_plan){ n_train + n_eval, series, n_groups, arena_copy(a, groups, sizeof groups), 1,
                                  arena_copy(a, &whole, sizeof whole),
                                  json_text(a, t->variant->config), t->study->script_text, t->study->script_path,

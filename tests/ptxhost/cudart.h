@@ -35,9 +35,9 @@ uint64_t device_memory_bytes(void);
 
 /* ---- memory (cudart_memory.c) ---- */
 
-struct range { uint64_t address, bytes; int device; /* -1: a module's variable */ };
+struct range { uint64_t address, bytes; int device; /* -1: a module's variable */ bool mapped; /* of the host */ };
 const struct range *memory_find(uint64_t address);          /* the allocation in the device that holds it, or NULL */
-const struct range *memory_pinned(uint64_t address);        /* the same of the host's pinned memory */
+const struct range *memory_pinned(uint64_t address);        /* the same of the host's pinned memory, where the device does not see it */
 uint64_t memory_take(uint64_t bytes, int device);           /* 0: the device is full */
 void memory_tell_checker(void);                             /* checking begins: tells it what is allocated already */
 void memory_release_all(void);

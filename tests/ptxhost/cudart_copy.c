@@ -48,10 +48,16 @@ static void run_copy(const void *data)
     memcpy(c->into_device ? ph_storage((uintptr_t)c->to) : c->to, from, c->bytes);
 }
 
+static bool is_of_device(const void *p)
+{
+    const struct range *r = memory_find((uintptr_t)p);
+    return ph_is_device((uintptr_t)p) && !(r && r->mapped);
+}
+
 static cudaError_t check_direction(const struct copy *c, enum cudaMemcpyKind kind)
 {
     static const char *const names[] = { "cudaMemcpyHostToHost", "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost", "cudaMemcpyDeviceToDevice" };
-    enum cudaMemcpyKind is = (c->into_device ? cudaMemcpyHostToDevice : cudaMemcpyHostToHost) + (c->from_device ? cudaMemcpyDeviceToHost : 0);
+    enum cudaMemcpyKind is = (is_of_device(c->to) ? cudaMemcpyHostToDevice : cudaMemcpyHostToHost) + (is_of_device(c->from) ? cudaMemcpyDeviceToHost : 0);
     if (kind == cudaMemcpyDefault || kind == is) return cudaSuccess;
     if ((unsigned)kind > cudaMemcpyDefault) return cudart_fail(cudaErrorInvalidMemcpyDirection, "direction %d", (int)kind);
     return cudart_fail(cudaErrorInvalidMemcpyDirection, "asked for %s, but the pointers are %s", names[kind], names[is]);

@@ -1,6 +1,7 @@
 /* The emulated libcudart's memory: the device's, pinned memory of the host. A device address is not mapped;
    its storage is ph_storage(address). Allocations end before a page that faults, new memory is 0xFF (NaN, -1), and freed addresses
-   come up again late: only after FREED_BYTES of others, which bounds what the checker has to remember. */
+   come up again late: only after FREED_BYTES of others, which bounds what the checker has to remember. Memory of the host that
+   the device sees has an address of the device's: the host reaches it by copies alone. */
 #define _GNU_SOURCE
 #include "cudart.h"
 
@@ -106,27 +107,30 @@ static uint64_t find_gap(uint64_t bytes)
     return 0;
 }
 
-uint64_t memory_take(uint64_t bytes, int of_device)
+static uint64_t take(uint64_t bytes, int of_device, bool mapped)
 {
     uint64_t slots = up(bytes, ALIGNMENT), pages = up(bytes, PAGE), at;
     reserve();
-    if (bytes > device_memory_bytes() || used_bytes + slots > device_memory_bytes() || !(at = find_gap(pages))) return 0;
+    if (!mapped && (bytes > device_memory_bytes() || used_bytes + slots > device_memory_bytes())) return 0;
+    if (!(at = find_gap(pages))) return 0;
     if (mprotect(ph_storage(at), pages, PROT_READ | PROT_WRITE) != 0) return 0;
     memset(ph_storage(at), 0xff, pages);
-    struct range r = { at + pages - slots, bytes, of_device };
+    struct range r = { at + pages - slots, bytes, of_device, mapped };
     cursor = at + pages < PH_ARENA + FREED_BYTES ? at + pages : PH_ARENA;
     ranges_add(&device, r);
-    used_bytes += slots;
+    if (!mapped) used_bytes += slots;
     ph_check_alloc(r.address, r.bytes);
     return r.address;
 }
+
+uint64_t memory_take(uint64_t bytes, int of_device) { return take(bytes, of_device, false); }
 
 static void give_back(struct range *r)
 {
     uint64_t at = first_page(r), pages = end_page(r) - at;
     ph_check_free(r->address, r->bytes);
     if (mmap(ph_storage(at), pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) abort();
-    used_bytes -= up(r->bytes, ALIGNMENT);
+    if (!r->mapped) used_bytes -= up(r->bytes, ALIGNMENT);
     ranges_remove(&device, r);
 }
 
@@ -144,8 +148,8 @@ void memory_print_leaks(void)
 {
     for (int i = 0; i < device.count; i++)
         if (device.of[i].device >= 0)
-            fprintf(stderr, "ptxhost: leak: %llu bytes of device %d at %#llx\n", (unsigned long long)device.of[i].bytes, device.of[i].device,
-                    (unsigned long long)device.of[i].address);
+            fprintf(stderr, "ptxhost: leak: %llu bytes of %s %d at %#llx\n", (unsigned long long)device.of[i].bytes,
+                    device.of[i].mapped ? "mapped memory of device" : "device", device.of[i].device, (unsigned long long)device.of[i].address);
     for (int i = 0; i < pinned.count; i++)
         fprintf(stderr, "ptxhost: leak: %llu bytes of pinned memory at %#llx\n", (unsigned long long)pinned.of[i].bytes,
                 (unsigned long long)pinned.of[i].address);
@@ -172,6 +176,7 @@ cudaError_t cudaFree(void *p)
     if (!p) return cudaSuccess;
     struct range *r = ranges_find(&device, (uintptr_t)p);
     if (!r || r->address != (uintptr_t)p) return cudart_fail(cudaErrorInvalidValue, "%p is no allocation of the device%s", p, r ? ", but lies in one" : "");
+    if (r->mapped) return cudart_fail(cudaErrorInvalidValue, "%p is memory of the host: use cudaFreeHost", p);
     cudaError_t error = capture_forbid(NULL);
     if (error) return error;
     stream_drain_all();
@@ -194,18 +199,22 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned int flags)
 {
     API;
     *p = NULL;
-    if (flags & ~(unsigned)(cudaHostAllocPortable | cudaHostAllocWriteCombined))
-        return cudart_fail(cudaErrorNotSupported, "flags %#x: memory of the host that the device reads is not emulated", flags);
+    if (flags & ~(unsigned)(cudaHostAllocPortable | cudaHostAllocWriteCombined | cudaHostAllocMapped))
+        return cudart_fail(cudaErrorInvalidValue, "flags %#x", flags);
     cudaError_t error = device_check(device_current());
     if (!error) error = capture_forbid(NULL);
     if (error || bytes == 0) return error;
+    if (flags & cudaHostAllocMapped) {
+        *p = (void *)(uintptr_t)take(bytes, device_current(), true);
+        return *p ? cudaSuccess : cudart_refuse(cudaErrorMemoryAllocation);
+    }
     uint64_t pages = up(bytes, PAGE), slots = up(bytes, ALIGNMENT);
     char *at = mmap(NULL, pages + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) return cudart_refuse(cudaErrorMemoryAllocation);
     if (mprotect(at + pages, PAGE, PROT_NONE) != 0) abort();
     memset(at, 0xff, pages);
     *p = at + pages - slots;
-    ranges_add(&pinned, (struct range){ (uintptr_t)*p, bytes, device_current() });
+    ranges_add(&pinned, (struct range){ (uintptr_t)*p, bytes, device_current(), false });
     return cudaSuccess;
 }
 
@@ -219,11 +228,16 @@ cudaError_t cudaFreeHost(void *p)
 {
     API;
     if (!p) return cudaSuccess;
-    struct range *r = ranges_find(&pinned, (uintptr_t)p);
-    if (!r || r->address != (uintptr_t)p) return cudart_fail(cudaErrorInvalidValue, "%p was not given by cudaMallocHost", p);
+    struct range *r = ranges_find(ph_is_device((uintptr_t)p) ? &device : &pinned, (uintptr_t)p);
+    if (!r || r->address != (uintptr_t)p || (ph_is_device((uintptr_t)p) && !r->mapped))
+        return cudart_fail(cudaErrorInvalidValue, "%p was not given by cudaMallocHost", p);
     cudaError_t error = capture_forbid(NULL);
     if (error) return error;
     stream_drain_all();
+    if (r->mapped) {
+        give_back(r);
+        return cudaSuccess;
+    }
     uint64_t at = first_page(r);
     munmap((void *)(uintptr_t)at, end_page(r) - at + PAGE);
     ranges_remove(&pinned, r);
@@ -236,10 +250,10 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void
     const struct range *in_device = memory_find((uintptr_t)p), *in_host = ranges_find(&pinned, (uintptr_t)p);
     const struct range *r = in_device ? in_device : in_host;
     memset(a, 0, sizeof *a);
-    a->type = in_device ? cudaMemoryTypeDevice : in_host ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
+    a->type = in_device && !in_device->mapped ? cudaMemoryTypeDevice : r ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
     a->device = r ? r->device : cudaInvalidDeviceId;
     a->devicePointer = in_device ? (void *)(uintptr_t)p : NULL;
-    a->hostPointer = in_device ? NULL : (void *)(uintptr_t)p;
+    a->hostPointer = in_device && !in_device->mapped ? NULL : (void *)(uintptr_t)p;
     return cudaSuccess;
 }
 

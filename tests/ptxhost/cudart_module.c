@@ -239,7 +239,7 @@ cudaError_t module_symbol(const void *symbol, struct range *found)
             for (int i = 0; b->module && i < b->module->variables; i++) {
                 const struct ph_variable *v = &b->module->variable[i];
                 if (strcmp(v->name, s->name) != 0) continue;
-                *found = (struct range){ *v->address, v->bytes, 0 };
+                *found = (struct range){ *v->address, v->bytes, 0, false };
                 return cudaSuccess;
             }
             if (!b->module && b->functions) return no_translation(b->functions);

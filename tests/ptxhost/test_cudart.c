@@ -122,6 +122,15 @@ static void test_memory(void **state)
     DO(cudaPointerGetAttributes(&attributes, pinned));
     assert_int_equal(attributes.type, cudaMemoryTypeHost);
     DO(cudaFree(p));
+    DO(cudaHostAlloc((void **)&p, sizeof bytes, cudaHostAllocMapped));
+    DO(cudaMemGetInfo(&after, &total));
+    assert_int_equal(before, after);
+    DO(cudaMemset(p, 5, 10));
+    DO(cudaMemcpy(bytes, p, 2, cudaMemcpyDefault));
+    assert_int_equal(bytes[1], 5);
+    DO(cudaPointerGetAttributes(&attributes, p));
+    assert_true(attributes.type == cudaMemoryTypeHost && attributes.devicePointer == p);
+    DO(cudaFreeHost(p));
     DO(cudaMalloc((void **)&again, sizeof bytes));
     assert_ptr_not_equal(p, again);
     DO(cudaFree(again));
