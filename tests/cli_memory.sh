@@ -9,6 +9,8 @@ trap 'rm -rf "$work"' EXIT
 export TMPDIR="$work"
 cd "$work"
 
+(ulimit -v 400000; "$sluice" --version >/dev/null 2>&1) || { echo "a sanitizer's own memory would be counted"; exit 0; }
+
 while read -r name keys; do
     cat >"$name.lua" <<LUA
 local sl = require "sluice"

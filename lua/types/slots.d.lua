@@ -121,6 +121,7 @@
 ---@field precision? "fp32"|"bf16" of activations; weights, scores and sums stay fp32; default fp32
 ---@field recompute? "none"|"selective"|"full" what is computed again for backward rather than kept, to the same bits. selective: norms, gathered expert rows and gated activations, a little more time; full: all that a layer makes, but for what others read of it, about a third more time; default none
 ---@field rounding? "none"|"nearest"|"stochastic" of weights to values of bf16 after each step, as without copies of them in fp32; default none
+---@field offload? boolean what an optimizer remembers, and averages of weights, lie in the host's memory, to the same bits; for a GPU; default false
 ---@field fp8? sluice.fp8 products of operands in FP8, in training; default none
 ---@field optim? sluice.optim the optimizer; default adamw
 ---@field rates? sluice.rates|sluice.rates[] factors on the learning rate, of layers or kinds of weights; default {}
