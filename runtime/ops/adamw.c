@@ -92,10 +92,10 @@ direction(const struct rates *k, bool plain, real g, real *m, real *v, real *top
     return (k->now * *m + k->ahead * g) / ((real)sqrt(*top * k->unbias + k->inside) + k->eps);
 }
 
-/* n <= STEP_LANES values, a lane each. */
+/* n <= STEP_LANES values, a lane each. top is not looked at where all is plain. */
 static inline __attribute__((always_inline)) void
-some(const struct rates *k, bool plain, int64_t n, real *restrict w, const real *restrict grad,
-                        real *restrict m, real *restrict v, real *restrict top, struct step_lanes *restrict sums)
+some(const struct rates *k, bool plain, int64_t n, real *w, const real *grad, real *m, real *v, real *top,
+     struct step_lanes *sums)
 {
     for (int64_t i = 0; i < n; i++) {
         real g = k->clip * grad[i], old = w[i], m1 = m[i], v1 = v[i], top1 = plain ? 0 : top[i],
@@ -110,16 +110,16 @@ some(const struct rates *k, bool plain, int64_t n, real *restrict w, const real 
 }
 
 static inline __attribute__((always_inline)) void
-all(const struct rates *k, bool plain, int64_t n, real *w, const real *grad, real *m, real *v,
-                       real *top, struct step_lanes *sums)
+all(const struct rates *k, bool plain, int64_t n, real *w, const real *grad, real *m, real *v, real *top,
+    struct step_lanes *sums)
 {
     int64_t i = 0;
     for (; i + STEP_LANES <= n; i += STEP_LANES)
-        some(k, plain, STEP_LANES, w + i, grad + i, m + i, v + i, top + i, sums);
-    some(k, plain, n - i, w + i, grad + i, m + i, v + i, top + i, sums);
+        some(k, plain, STEP_LANES, w + i, grad + i, m + i, v + i, plain ? NULL : top + i, sums);
+    some(k, plain, n - i, w + i, grad + i, m + i, v + i, plain ? NULL : top + i, sums);
 }
 
-/* Apart, for what restrict says to be known. */
+/* Two functions, for the compiler to know what restrict says before it puts the loop in their place. */
 static void values_plainly(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
                            real *restrict m, real *restrict v, struct step_lanes *restrict sums)
 {
