@@ -1,5 +1,5 @@
--- Does Muon reach a lower loss than AdamW in the same number of steps, each at its own best learning rate? Expected: yes
--- (Jordan 2024, Moonlight 2025). Four rates each, so that neither's best is at an end.
+-- Does Muon reach a lower loss than AdamW in the same number of steps, each at its own best learning rate?
+-- Expected: yes (Jordan 2024, Moonlight 2025). Four rates each, so that neither's best is at an end.
 local sl = require "sluice"
 local base = require "baseline"
 

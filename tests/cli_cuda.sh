@@ -47,6 +47,8 @@ says 'ptxhost sm_80'
 leaves 0 "$sluice" run study.lua --out calm
 says 'gated/0 finished'
 look cost "$(run_of calm base)/run.h5"
+leaves 0 "$sluice" plan study.lua --set train.offload=true
+grep -q 'KiB + [0-9.]* KiB' log || fail "the plan does not show what the host keeps"
 [ "$(isa_of calm base)" = sm_80 ] || fail "computed with $(isa_of calm base)"
 leaves 0 "$sluice" compare calm/s
 says 'gated'

@@ -33,7 +33,9 @@ leaves 0 env SLUICE_CUDA_GRAPH=off mpirun --oversubscribe -np 2 "$sluice" run st
 look equal ranks/s launched/s
 leaves 0 env PTXHOST_SEED=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out shuffled --progress none
 look equal ranks/s shuffled/s
-for run in alone ranks; do mv $run/s/base-* $run/s/base; done
+leaves 0 ranks 2 "$sluice" run study.lua --out offloaded --set train.offload=true
+for run in alone ranks offloaded; do mv $run/s/base-* $run/s/base; done
+look near ranks/s offloaded/s 0 >/dev/null
 near=$(look near alone/s ranks/s 1e-5)
 echo "2 GPUs: losses differ from one's by $near"
 

@@ -103,7 +103,7 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s}",
+    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s}",
                      "name", v->name, "baseline", v->baseline,
                      "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
                      "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
@@ -113,7 +113,8 @@ static json_t *variant_json(const struct variant *v)
                      "prompt_flops_per_token", v->prompt_flops_per_token,
                      "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
                      "draft_bytes_per_token", (json_int_t)v->draft_bytes_per_token,
-                     "memory_bytes", (json_int_t)v->memory_bytes, "state_bytes", (json_int_t)v->state_bytes,
+                     "memory_bytes", (json_int_t)v->memory_bytes, "offloaded_bytes",
+                     (json_int_t)v->offloaded_bytes, "state_bytes", (json_int_t)v->state_bytes,
                      "looks_ahead", ahead_name[v->looks_ahead]);
 }
 
@@ -205,6 +206,7 @@ static int open_variants(struct study *s, const json_t *list, struct err *e)
                         integer_of(v, "params_non_embedding"), integer_of(v, "params_active_embedded") },
             .train_flops_per_token = json_number_value(json_object_get(v, "train_flops_per_token")),
             .memory_bytes = (size_t)integer_of(v, "memory_bytes"),
+            .offloaded_bytes = (size_t)integer_of(v, "offloaded_bytes"),
             .prompt_flops_per_token = json_number_value(json_object_get(v, "prompt_flops_per_token")),
             .kv_bytes_per_token = (size_t)integer_of(v, "kv_bytes_per_token"),
             .draft_bytes_per_token = (size_t)integer_of(v, "draft_bytes_per_token"),
