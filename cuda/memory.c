@@ -165,14 +165,15 @@ void device_release(void *device, void *memory, size_t bytes)
     CUDA(cudaFree(memory));
 }
 
-/* Pinned, and mapped: a kernel reads and writes it over the bus, whole lines at a time, at the place that the host knows
-   it by. */
+/* Pinned, and mapped: a kernel reads and writes it over the bus, whole lines at a time, at the place that the host
+   knows it by. */
 void *device_alloc_host(void *device, size_t bytes)
 {
     void *memory = NULL;
     cudaError_t status = cudaHostAlloc(&memory, bytes, cudaHostAllocMapped);
     if (status == cudaErrorMemoryAllocation) {
-        fprintf(stderr, "cuda: %.1f MiB of the host's memory were wanted, pinned, for train.offload, and cannot be had\n",
+        fprintf(stderr,
+                "cuda: %.1f MiB of the host's memory were wanted, pinned, for train.offload, and cannot be had\n",
                 (double)bytes / (1 << 20));
         exit(7);
     }

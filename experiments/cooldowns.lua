@@ -1,6 +1,6 @@
 -- How should a rate come down, and does the answer hold for longer runs? Four shapes of WSD's decay at four horizons.
--- The trunk of a seed, at the peak, is trained once up to the last decay; sixteen runs branch off it. Expected: 1 - sqrt
--- is lowest at every horizon (Haegele 2024), linear and cosine within 0.02 of it.
+-- The trunk of a seed, at the peak, is trained once up to the last decay; sixteen runs branch off it.
+-- Expected: 1 - sqrt is lowest at every horizon (Haegele 2024), linear and cosine within 0.02 of it.
 local sl = require "sluice"
 
 local function shape(name, final)

@@ -122,7 +122,8 @@ static void test_averages_beside_their_weights(void **state)
     struct study *s = trained(averaged, dir);
     double *base = series(s, 0, 0, STORE_EVAL, "loss", EVALS);
     for (int v = 1; v < s->n_variants; v++) {
-        double *raw = series(s, v, 0, STORE_EVAL, "raw_loss", EVALS), *mean = series(s, v, 0, STORE_EVAL, "loss", EVALS);
+        double *raw = series(s, v, 0, STORE_EVAL, "raw_loss", EVALS),
+               *mean = series(s, v, 0, STORE_EVAL, "loss", EVALS);
         assert_memory_equal(raw, base, EVALS * sizeof *raw);
         assert_true(mean[0] != raw[0] && fabs(mean[0] - raw[0]) < 0.2);
         free(raw);

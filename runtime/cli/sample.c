@@ -23,7 +23,8 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
 {
     struct checkpoint c;
     if (trained_load(run, wanted, s, &c, e)) return -1;
-    fprintf(stderr, "%s, step %lld%s\n", c.path, (long long)c.step, train_averages(&s->train) ? ", averages of its weights" : "");
+    fprintf(stderr, "%s, step %lld%s\n", c.path, (long long)c.step,
+            train_averages(&s->train) ? ", averages of its weights" : "");
     return 0;
 }
 
