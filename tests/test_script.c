@@ -735,7 +735,7 @@ static const struct { const char *script, *words; } hostile[] = {
     { "local t = setmetatable({}, {}) getmetatable(t).__index = function(x, k) return x[k .. 'a'] end return t.a", "" },
     { "local s = 'x' while true do s = s .. s end", "256 MiB" },
     { "local t = {} for i = 1, 1e9 do t[i] = {} end", "256 MiB" },
-    { "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end", "256 MiB" },
+    { "local t, s = {}, ('x'):rep(1e6) for i = 1, 1e9 do t[i] = s .. i end", "256 MiB" },
     { "('x'):rep(1e9)", "the limit is 16777216" },
     { "('x'):rep(1 << 62)", "the limit is" },
     { "('x'):rep(10, ('y'):rep(1e7))", "the limit is" },
