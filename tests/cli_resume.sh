@@ -1,11 +1,17 @@
 #!/bin/sh
 # kill -9 at random moments, sluice resume, again and again: the files end equal, bit for bit, to those of a study that
-# nobody disturbed, in every dataset but the @volatile ones; so do the weights. SLUICE_FULL=1: a longer loop.
+# nobody disturbed, in every dataset but the @volatile ones; so do the weights. SLUICE_FULL=1: more kills; SLUICE_FEW=1:
+# fewer, of shorter studies.
 set -eu
 sluice=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")
 kills=${SLUICE_FULL:+200}
+kills=${kills:-${SLUICE_FEW:+8}}
 kills=${kills:-24}
+halves=${SLUICE_FEW:+1}
+halves=${halves:-3}
+shorter=${SLUICE_FEW:+2}
+shorter=${shorter:-1}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -61,7 +67,7 @@ whole() {
 
 # ---- the whole group, anywhere ----
 start=$(now)
-study random 100 20 370 17
+study random $((100 / shorter)) 20 370 17
 took=$(awk -v ns=$(($(now) - start)) 'BEGIN { print ns / 1e9 }')
 i=0
 while [ $i -lt "$kills" ]; do
@@ -71,7 +77,7 @@ done
 if [ -d torn ]; then whole; equal random; fi
 echo "$kills kills within $took s: $died runs died, $replayed steps were trained again;" \
     "every file equals the undisturbed one"
-[ $died -ge $((kills / 2)) ] && [ $replayed -ge 5 ] || fail "too few kills hit a run"
+[ $died -ge $((kills / 2)) ] && [ $replayed -ge $((kills / 5)) ] || fail "too few kills hit a run"
 
 # ---- while evaluating: that is what this study does nearly all the time ----
 died=0 replayed=0
@@ -86,9 +92,9 @@ echo "killed while evaluating: $died runs died, $replayed steps were trained aga
 
 # ---- while a checkpoint is written: what is left of it proves it ----
 died=0 replayed=0 half=0 i=0 start=$(now)
-study checkpoint 80 40 256 1
+study checkpoint $((80 / shorter)) $((40 / shorter)) 256 1
 took=$(awk -v ns=$(($(now) - start)) 'BEGIN { print (ns / 3e9 > 0.3 ? ns / 3e9 : 0.3) }')
-while [ $half -lt 3 ] && [ $i -lt 60 ]; do
+while [ $half -lt "$halves" ] && [ $i -lt 60 ]; do
     i=$((i + 1))
     torn checkpoint $i "$took" || equal checkpoint
     half=$((half + $(ls -d torn/s/*/*/checkpoints/*.tmp 2>/dev/null | wc -l)))
@@ -96,7 +102,7 @@ done
 if [ -d torn ]; then whole; equal checkpoint; fi
 echo "killed while writing a checkpoint: $half half checkpoints in $i kills, $died runs died," \
     "$replayed steps were trained again"
-[ $half -ge 3 ] || fail "no kill hit a checkpoint"
+[ $half -ge "$halves" ] || fail "no kill hit a checkpoint"
 
 # ---- after the last word, before the file is closed: what that leaves is closed by resume ----
 "$sluice" run random.lua --out torn --progress none

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Runs that begin alike share their trunk: it is trained once, each of them has the bits of a run by itself, whoever is
-# killed meanwhile; so has a run whose steps are raised. SLUICE_FULL=1: more kills.
+# killed meanwhile; so has a run whose steps are raised. SLUICE_FULL=1: more kills; SLUICE_FEW=1: fewer.
 set -eu
 . "$(dirname "$0")/study.sh"
 kills=${SLUICE_FULL:+60}
+kills=${kills:-${SLUICE_FEW:+4}}
 kills=${kills:-10}
 
 # script NAME SCHEDULE STEPS [KEEP]: STEPS as keys of the study and of train.

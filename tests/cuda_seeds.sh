@@ -6,7 +6,7 @@
 set -eu
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-first= seeds="0 1 2${SLUICE_FULL:+ 3 4 5 6 7 8 9}" checked=$PTXHOST_KERNELS
+first= seeds="0 1${SLUICE_FULL:+ 2 3 4 5 6 7 8 9}" checked=$PTXHOST_KERNELS
 for seed in $seeds; do
     [ "$seed" = 0 ] || [ -n "${SLUICE_FULL-}" ] || PTXHOST_KERNELS=${checked%-checked.so}-fast.so
     PTXHOST_SEED=$seed "$1" >"$out" 2>&1 || { cat "$out"; exit 1; }

@@ -3,6 +3,7 @@
 
        test_cuda_ops               all cases of op_cases.h
        test_cuda_ops rope topk     those of these ops, each named before it runs
+       test_cuda_ops sample        every third, with SLUICE_FULL all
        test_cuda_ops waves ...     instead of them those of op_cases_waves.h, forward and backward once
 
    Integers must be equal. Floats may differ as tolerance() says. The last line is a digest of all bits that the GPU
@@ -18,6 +19,7 @@ static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE
 static struct hash digest;
 static int differing;
 static bool waves;
+static int every = 1;
 
 /* One case on both. */
 struct pair { const struct op_case *is; const char *mode; struct bench cpu, gpu; };
@@ -158,9 +160,9 @@ static void test_parity(void **state)
 {
     (void)state;
     char text[33];
-    int tried = 0;
+    int tried = 0, seen = 0;
     for (const struct op_case *c = waves ? cases_of_waves : cases; c->name; c++) {
-        if (!bench_is_asked(c)) continue;
+        if (seen++ % every != 0 || !bench_is_asked(c)) continue;
         check(c, "float", false, false);
         check(c, "bf16", true, false);
         if (op_all[c->op]->packs) check(c, "bf16 packed", true, true);
@@ -175,7 +177,9 @@ static void test_parity(void **state)
 int main(int n, char **name)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_parity) };
+    bool sample = n > 1 && strcmp(name[1], "sample") == 0;
     waves = n > 1 && strcmp(name[1], "waves") == 0;
-    bench_words = name + (n > 0) + waves;
+    if (sample && !getenv("SLUICE_FULL")) every = 3;
+    bench_words = name + (n > 0) + (waves || sample);
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

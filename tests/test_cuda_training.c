@@ -2,6 +2,7 @@
    the same bits for every order of threads and streams; evaluation and decoding.
 
        test_cuda_training                              all
+       test_cuda_training sample                       a few steps under one schedule, with SLUICE_FULL all
        test_cuda_training bits welm-nano '{"micro":2}' trains a little with these keys and prints a hash of everything
        that came of it:
                                                        what the test runs under other schedules */
@@ -22,6 +23,7 @@
 #define TEXT(...) #__VA_ARGS__
 enum { SEQ = 16, BATCH = 2, VOCAB = 61, STEPS = 20 };
 
+static int steps = STEPS;                                   /* of a curve */
 static const char *const presets[] = { "baseline-nano", "welm-nano" };
 static const char *const smaller = TEXT({ "layers": 3, "ffn.experts": 4, "ffn.d_ff": 24 });
 
@@ -208,7 +210,7 @@ static void curve(const char *preset, const char *train_keys, int steps)
 static void test_curves(void **state)
 {
     (void)state;
-    for (int i = 0; i < COUNT(presets); i++) curve(presets[i], "{}", STEPS);
+    for (int i = 0; i < COUNT(presets); i++) curve(presets[i], "{}", steps);
 }
 
 /* Flips are looked for in the last micro-batch alone. */
@@ -226,14 +228,14 @@ static void test_curves_in_bf16(void **state)
     for (int i = 0; i < COUNT(presets); i++) {
         struct pair p = pair_new(presets[i], TEXT({"precision": "bf16", "optim": {"module": "adamw", "lr": 0.002}}));
         double most = 0;
-        for (int step = 0; step < STEPS; step++) {
+        for (int step = 0; step < steps; step++) {
             train_step(p.cpu, step);
             train_step(p.cuda, step);
             most = fmax(most, distance(&p) / loss_of(p.cpu));
             if (!(most < tolerance))
                 fail_msg("%s in bf16: the losses of step %d are a share of %.3g apart", presets[i], step, most);
         }
-        print_message("%s in bf16: %d steps, losses at most a share of %.2g apart, the last %.4f\n", presets[i], STEPS,
+        print_message("%s in bf16: %d steps, losses at most a share of %.2g apart, the last %.4f\n", presets[i], steps,
                       most, loss_of(p.cpu));
         pair_free(p);
     }
@@ -380,9 +382,13 @@ int main(int n, char **word)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_curves), cmocka_unit_test(test_curve_of_micro_batches),
         cmocka_unit_test(test_curves_in_bf16), cmocka_unit_test(test_flips_are_seen),
-        cmocka_unit_test(test_evaluation_and_decoding), cmocka_unit_test(test_schedules_change_nothing),
-        cmocka_unit_test(test_offload_changes_nothing),
+        cmocka_unit_test(test_evaluation_and_decoding),
+    }, schedules[] = {
+        cmocka_unit_test(test_schedules_change_nothing), cmocka_unit_test(test_offload_changes_nothing),
     };
     if (n == 4 && strcmp(word[1], "bits") == 0) return print_bits(word[2], word[3]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    bool sample = n > 1 && strcmp(word[1], "sample") == 0 && !getenv("SLUICE_FULL");
+    if (sample) steps = 4;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return sample ? failed : failed + cmocka_run_group_tests(schedules, NULL, NULL);
 }
