@@ -4,7 +4,7 @@ local sl = require "sluice"
 local base = require "baseline"
 
 return sl.study {
-  base = sl.extend(base, { ffn = { "dense", d_ff = 384 } }), replicates = 8, data = "corpus.tok", baseline = "float",
+  base = sl.extend(base, { ffn = { "dense", d_ff = 384 } }), replicates = 24, data = "corpus.tok", baseline = "float",
   train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 } },
   variants = { float = {}, bf16 = { ["train.optim.state"] = "bf16" }, int8 = { ["train.optim.state"] = "int8" } },
 }

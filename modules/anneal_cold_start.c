@@ -17,7 +17,7 @@ static const struct param params[] = {
     { 0 }
 };
 
-struct start { struct conf conf; int from, to; };
+struct span { struct conf conf; int from, to; };
 
 static double sharpness(const void *conf, double scale, int64_t step, int64_t steps)
 {
@@ -28,7 +28,7 @@ static double sharpness(const void *conf, double scale, int64_t step, int64_t st
 /* 1 where choice number `choice` counts, else 0. */
 static double open_at(const void *start, double choice, int64_t step, int64_t steps)
 {
-    const struct start *s = start;
+    const struct span *s = start;
     double x = fmax(0, 2 * build_progress(s->conf.length, step, steps) - 1);
     return choice < s->from + floor(x * (s->to - s->from));
 }
@@ -38,7 +38,7 @@ static struct anneal build(struct build *b, struct pick self, int k)
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct anneal a = { .beneath_noise = c->beneath_noise };
-    struct start s = { *c, (int)fmax(1, floor(c->experts * k + 1e-9)), k };
+    struct span s = { *c, (int)fmax(1, floor(c->experts * k + 1e-9)), k };
     if (b->mode != MODE_TRAIN || c->length == 0) return a;
     if (c->temperature != 1)
         a.sharpness = graph_control(g, arena_text(b->arena, "%s.router.heat", b->path),

@@ -242,10 +242,20 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     return r;
 }
 
+/* Where all logits are 0. */
+static void gate_of_all(const struct conf *c, struct traits *t)
+{
+    static const double alone[] = { [SIGMOID] = 0.5, [SQRT_SOFTPLUS] = 0.8325546111576977, [RELU] = 0 };
+    t->gate_over = sums_to_one(c) ? GATE_OVER_CHOSEN : c->score == SOFTMAX || c->normalize == BEFORE ? GATE_OVER_ALL
+                                                                                              : GATE_ALONE;
+    t->gate_level = c->scale * (t->gate_over == GATE_ALONE ? alone[c->score] : 1);
+}
+
 static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
     t->top_k = c->top_k;
+    gate_of_all(c, t);
     t->gates_sum_to_one = c->normalize == AFTER;
     t->even_gates = c->normalize == EVEN;
     t->hidden_gates = c->gate_on == GATE_HIDDEN;

@@ -13,7 +13,7 @@
 
 /* Every slot: its constant and its name in scripts, in the order of documentation. */
 #define SLOT_LIST(X) \
-    X(INIT, "init") X(PARAMETRIZATION, "parametrization") X(EMBED, "embed") X(POSITION, "position") \
+    X(INIT, "init") X(MAP, "map") X(PARAMETRIZATION, "parametrization") X(EMBED, "embed") X(POSITION, "position") \
     X(NORM, "norm") X(RESIDUAL, "residual") X(MEMORY, "memory") X(BLOCK, "block") X(PLE, "ple") X(CONV, "conv") \
     X(ATTENTION, "attention") X(MASK, "mask") X(KEYS, "keys") X(KV, "kv") \
     X(VALUE, "value") X(QK_NORM, "qk_norm") X(TEMPERATURE, "temperature") X(GATE, "gate") X(DECAY, "decay") \

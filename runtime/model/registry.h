@@ -4,11 +4,16 @@
 #define SLUICE_REGISTRY_H
 
 #include "build.h"
+#include "mapping.h"
 
 /* What the size of an optimizer's step goes by. Even: a value moves by about the rate, whatever its gradient is.
    Spectral: a step of a hidden matrix has the spectral norm sqrt(rows / columns) times the rate, and routers and all
    else move evenly. */
 enum stepping { STEPPING_UNKNOWN, STEPPING_EVEN, STEPPING_GRADIENT, STEPPING_SPECTRAL };
+
+/* What a gate comes to where all experts score alike: `gate_level`, that over the number of those a token chooses, or
+   over that of all. */
+enum gate_over { GATE_ALONE, GATE_OVER_CHOSEN, GATE_OVER_ALL };
 
 /* What a module says of itself, to the checks of others, to `plan` and `compare`. The traits of a slot's module are
    its own and those of what fills its slots. */
@@ -38,6 +43,7 @@ struct traits {
     bool of_others;    /* kv, value, keys: another layer's keys, values or choices of the same tokens are read */
     int idle;    /* ffn: of its experts the last ones, which compute nothing */
     int top_k; bool gates_sum_to_one;                       /* router */
+    double gate_level; enum gate_over gate_over;            /* router; 0: not known */
     bool hidden_gates;    /* router: gates are factors on what the last product of an expert reads */
     bool even_gates;    /* router: gates are the same for all who were chosen, whatever their score */
     bool has_zeros;    /* router: scores may be 0, and do not sum to 1 */
@@ -66,6 +72,7 @@ struct traits {
     double computed;    /* balance: of its experts a token is to have so many that are not idle; 0: it has no aim */
     int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
+    const struct start *start;    /* init: with whose weights the model begins; NULL: with draws alone */
     const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
     int averages_from, guards_from;                         /* average, guard: as set */
     const char *averages_by;                                /* average: the parameter that says it */
@@ -99,6 +106,8 @@ struct module {
     /* What it does, by slot. */
     union {
         struct init  (*init)(struct build *b, struct pick self, enum role role, struct shape shape);
+        /* what a tensor of the model is made of */
+        struct made (*map)(struct mapping *m, struct pick self, const struct leaf *l);
         /* optional: without it all factors are 1 */
         struct scaling (*scaling)(struct pick self, const struct model_conf *model, enum weight_reads reads,
                                   int64_t inputs, enum stepping stepping);

@@ -52,7 +52,7 @@ int64_t variant_tokens(const struct variant *v)
 struct measure {
     struct counts counts;
     struct hash fingerprint;
-    double train_flops;
+    double train_flops, start_flops;
     int64_t tokens;
     size_t memory, offloaded;
     struct cache_bytes cache, drafting;                     /* drafting: with MTP blocks */
@@ -252,62 +252,76 @@ static double quantity_of(const struct measure *m, const char *quantity)
 {
     if (strcmp(quantity, "active_params") == 0) return (double)m->counts.active;
     if (strcmp(quantity, "total_params") == 0) return (double)m->counts.total;
-    return m->train_flops * (double)m->tokens;
+    return m->train_flops * (double)m->tokens + (strcmp(quantity, "total_flops") == 0 ? m->start_flops : 0);
 }
 
-static const char *const quantities[] = { "active_params", "total_params", "train_flops", NULL };
+static const char *const quantities[] = { "active_params", "total_params", "train_flops", "total_flops", NULL };
+
+/* Sets `adjust` of a variant, and measures what comes of it. */
+static int measure_with(struct study *s, struct variant *v, int value, struct measure *out, struct err *e)
+{
+    json_t *number = json_integer(value), *train_json = json_object_get(v->config, "train");
+    bool training = strncmp(s->match_adjust, "train.", 6) == 0;
+    int failure = training ? config_set(&train_schema, train_json, s->match_adjust + 6, number, e)
+                           : config_set(&model_schema, json_object_get(v->config, "model"), s->match_adjust, number, e);
+    json_decref(number);
+    struct arena *arena = arena_new();
+    struct problems problems = { 0 };
+    struct train_conf train;
+    train_load(train_json, arena, &train, &problems);
+    if (!failure && problems.n)
+        failure = err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text);
+    if (!failure) failure = measure_json(json_object_get(v->config, "model"), &train, true, out, e);
+    out->start_flops = v->start_flops;
+    problems_free(&problems);
+    arena_free(arena);
+    return failure;
+}
 
 /* The whole number at path `adjust` that brings the quantity nearest to `want`; it grows with the number. */
 static int match_variant(struct study *s, struct variant *v, double want, struct problems *problems)
 {
-    json_t *model = json_object_get(v->config, "model"), *old = config_get(model, s->match_adjust);
-    struct arena *arena = arena_new();
-    struct problems none = { 0 };
-    struct train_conf train;
+    bool training = strncmp(s->match_adjust, "train.", 6) == 0;
+    json_t *old = config_get(training ? v->config : json_object_get(v->config, "model"), s->match_adjust);
     struct measure m;
     struct err e;
     int low = 1, high = 1 << 17, best = 0;
     double gap = INFINITY;
-    train_load(json_object_get(v->config, "train"), arena, &train, &none);
     if (!json_is_integer(old)) {
         problem_add(problems, "match.adjust", "'%s' is no whole number of variant '%s'", s->match_adjust, v->name);
-        arena_free(arena);
         return -1;
     }
     while (low <= high) {
         int middle = low + (high - low) / 2;
-        json_t *number = json_integer(middle);
-        int failure = config_set(&model_schema, model, s->match_adjust, number, &e);
-        json_decref(number);
-        if (failure || measure_json(model, &train, true, &m, &e)) { high = middle - 1; continue; }
+        if (measure_with(s, v, middle, &m, &e)) {         /* a model is too wide, a run too short for its schedule */
+            if (training) low = middle + 1; else high = middle - 1;
+            continue;
+        }
         double have = quantity_of(&m, s->match_quantity), distance = fabs(have - want);
         if (distance < gap) { gap = distance; best = middle; }
         if (have < want) low = middle + 1; else high = middle - 1;
     }
     int failure = best == 0;
-    if (!failure) {
-        json_t *number = json_integer(best);
-        config_set(&model_schema, model, s->match_adjust, number, &e);
-        json_decref(number);
-        failure = measure_json(model, &train, true, &m, &e);
-        keep(v, &m);
-    }
+    if (!failure && (failure = measure_with(s, v, best, &m, &e)) == 0) keep(v, &m);
     if (failure) problem_add(problems, "match.adjust", "no value of '%s' builds: %s", s->match_adjust, e.text);
     else if (gap > s->match_tolerance * want)
         problem_add(problems, "match", "variant '%s' comes to %.0f %s with %s = %d, the baseline has %.0f: more than "
                                        "the tolerance of %g apart", v->name, quantity_of(&m, s->match_quantity),
                     s->match_quantity, s->match_adjust, best, want, s->match_tolerance);
-    arena_free(arena);
     return failure ? -1 : 0;
 }
 
-static void match_all(struct study *s, const json_t *given, struct problems *problems)
+/* What a variant is made equal to may itself begin with another. */
+static void match_all(struct study *s, const int *order, const json_t *given, struct problems *problems)
 {
-    for (int i = 0; i < s->n_variants; i++) {
+    for (int i = 0; i < s->n_variants; i++) s->variant[i].start_flops = study_start_flops(s, i);
+    for (int at = 0; at < s->n_variants; at++) {
+        int i = order[at];
         const json_t *set = json_object_get(json_array_get(json_object_get(given, "variants"), (size_t)i), "set");
         struct variant *base = &s->variant[s->variant[i].baseline];
         struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token,
-                             .tokens = variant_tokens(base) };
+                             .start_flops = base->start_flops, .tokens = variant_tokens(base) };
+        s->variant[i].start_flops = study_start_flops(s, i);
         if (i == s->variant[i].baseline) continue;
         if (json_object_get(set, s->match_adjust)) {
             problem_add(problems, "match.adjust", "variant '%s' sets '%s' itself: it cannot be adjusted too",
@@ -326,16 +340,17 @@ static const char *text_of(struct study *s, const json_t *given, const char *key
     return arena_text(s->arena, "%s", text ? text : otherwise);
 }
 
-static void name_points(struct study *s, uint64_t seed)
+static void name_points(struct study *s, const int *order, uint64_t seed)
 {
     s->point = arena_alloc(s->arena, (size_t)(s->n_variants * s->replicates + 1) * sizeof *s->point);
     /* Replicates outside, variants inside: pairs complete one after another. */
     for (int k = 0; k < s->replicates; k++)
-        for (int i = 0; i < s->n_variants; i++) {
+        for (int at = 0; at < s->n_variants; at++) {
+            int i = order[at];
             char hash[33];
             hash_print(s->variant[i].hash, hash);
             s->point[s->n_points++] = (struct point){
-                .variant = i, .replicate = k, .seed = seed + (uint64_t)k, .trunk = -1,
+                .variant = i, .replicate = k, .seed = seed + (uint64_t)k, .trunk = -1, .start = -1,
                 .dir = arena_text(s->arena, "%s-%.8s/%d", s->variant[i].name, hash, k) };
         }
 }
@@ -346,10 +361,12 @@ bool study_is_of(const struct study *s, const struct point *p, const struct corp
     return hash_equal(study_identity(v->config, data, p->seed - (uint64_t)p->replicate), v->hash);
 }
 
-static void identify(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems)
+static void identify(struct study *s, const int *order, const struct corpus_info *data, uint64_t seed,
+                     struct problems *problems)
 {
-    for (int i = 0; i < s->n_variants; i++) {
-        struct variant *v = &s->variant[i];
+    for (int at = 0; at < s->n_variants; at++) {
+        struct variant *v = &s->variant[order[at]];
+        study_begin(s, order[at], problems);
         v->hash = study_identity(v->config, data, seed);
         /* What the graph does not hold of a run: how long, on what, how often looked at is no difference. */
         json_t *train = json_object_get(v->config, "train");
@@ -365,12 +382,20 @@ static void identify(struct study *s, const struct corpus_info *data, uint64_t s
             v->fingerprint = hash_more(v->fingerprint, text, strlen(text));
             free(text);
         }
-        const char *choices = json_string_value(json_object_get(v->config, "choices"));
-        if (choices) v->fingerprint = hash_more(v->fingerprint, choices, strlen(choices));
-        for (int j = 0; j < i; j++)
-            if (hash_equal(v->fingerprint, s->variant[j].fingerprint))
+        static const char *const others[] = { "choices", "start" };
+        for (int k = 0; k < COUNT(others); k++) {
+            const char *hash = json_string_value(json_object_get(v->config, others[k]));
+            if (hash) v->fingerprint = hash_more(v->fingerprint, hash, strlen(hash));
+        }
+        if (json_object_get(v->config, "start")) {
+            char *text = config_canonical(config_get(v->config, "model.init"));
+            v->fingerprint = hash_more(v->fingerprint, text, strlen(text));
+            free(text);
+        }
+        for (int j = 0; j < at; j++)
+            if (hash_equal(v->fingerprint, s->variant[order[j]].fingerprint))
                 problem_add(problems, "variants", "'%s' and '%s' build the same graph: the change has no effect",
-                            s->variant[j].name, v->name);
+                            s->variant[order[j]].name, v->name);
     }
 }
 
@@ -397,7 +422,7 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
         for (const char *const *q = quantities; *q; q++) known |= strcmp(*q, s->match_quantity) == 0;
         const char *near = nearest_name(s->match_quantity, quantities);
         if (!known)
-            problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops",
+            problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops, total_flops",
                         s->match_quantity, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     }
     return problems->n - before;
@@ -445,10 +470,11 @@ int study_resolve(const json_t *given, const struct corpus_info *data, struct st
             resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, &train,
                             json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
         find_baselines(s, given, problems);
-        if (problems->n == 0 && s->match_quantity) match_all(s, given, problems);
+        const int *order = problems->n == 0 ? study_order(s, problems) : NULL;
+        if (problems->n == 0 && s->match_quantity) match_all(s, order, given, problems);
         if (problems->n == 0) study_impose(s, data, seed, problems);
-        if (problems->n == 0) identify(s, data, seed, problems);
-        if (problems->n == 0) name_points(s, seed);
+        if (problems->n == 0) identify(s, order, data, seed, problems);
+        if (problems->n == 0) name_points(s, order, seed);
     }
     json_decref(empty);
     if (problems->n == 0) { *out = s; return 0; }

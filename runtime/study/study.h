@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "data/data.h"
+#include "model/mapping.h"
 #include "model/model.h"
 
 enum { STUDY_VERSION = 1, STUDY_NAME_MAX = 120 };
@@ -28,12 +29,16 @@ struct variant {
     size_t kv_bytes_per_token, state_bytes;     /* what decoding keeps: for each token; however many there are */
     size_t draft_bytes_per_token;       /* for each token besides, where MTP blocks draft */
     enum ahead looks_ahead;                     /* what it measures then is not to be held against a causal model's */
+    double start_flops;                         /* that trained what it begins with; 0: it begins with draws */
     bool replays;                               /* its choices are another run's, whose hash config has as "choices" */
 };
 
 /* dir: relative to the study's folder. shared: how many steps are those of the point `trunk`, which goes before;
-   0: none, or study_trunks was not asked. */
-struct point { int variant, replicate; uint64_t seed; char *dir; int trunk; int64_t shared; };
+   0: none, or study_trunks was not asked. start: the point after whose step `start_step` it begins, with its weights;
+   -1: none of this study. */
+struct point {
+    int variant, replicate; uint64_t seed; char *dir; int trunk; int64_t shared; int start; int64_t start_step;
+};
 
 struct study {
     struct arena *arena;
@@ -76,15 +81,32 @@ int study_select(struct study *s, const char *const *names, int n, struct err *e
 struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed);
 /* The data that the point was made with */
 bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data);
-/* What `choices` names: a variant of a study, which is then open. */
-int study_choices(const char *path, struct study **out, int *variant, struct err *e);
+/* "runs/NAME/VARIANT": a variant of a study, which is then open. */
+int study_variant_at(const char *path, struct study **out, int *variant, struct err *e);
 /* For study_resolve: of variants that replay, whether those whose choices they are were like them, and whose they
    are. */
 void study_impose(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems);
 /* The steps from the beginning that runs of two configurations may share; 0: too few. alike: in which they are equal,
    bit for bit; -1: more differs than steps and schedule. */
 int64_t study_shared(const json_t *a, const json_t *b, int64_t *alike);
-void study_trunks(struct study *s);     /* of every point: whose steps it shares, and how many */
+void study_trunks(struct study *s);     /* of every point: whose steps it shares, and how many; and where it starts */
+/* ---- variants that begin with weights of others, init.from ---- */
+
+/* Variants so that none comes before what it begins with; NULL: there is no such order. Of the arena. */
+int *study_order(const struct study *s, struct problems *problems);
+/* For study_resolve, in that order, when the hashes of what it begins with are known: checks that it can, and what it
+   costs. */
+void study_begin(struct study *s, int variant, struct problems *problems);
+double study_start_flops(const struct study *s, int variant);       /* what training it up to there costs */
+void study_link(struct study *s);       /* for study_trunks */
+/* Where a point begins: a run's folder, or a checkpoint or file of weights. */
+struct study_start { char path[4352]; bool file; int step; };
+int study_start(const struct study *s, int point, struct study_start *out, struct err *e);
+int study_start_variant(const struct study *s, int variant);                /* of this study; -1: none */
+/* The tensors of one configuration made of another's; *leaves are theirs. */
+int study_map(const json_t *config, const json_t *donated, struct mapping *m, struct leaves **leaves, struct arena *a,
+              struct err *e);
+
 int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 enum backend_kind variant_backend(const struct variant *v);

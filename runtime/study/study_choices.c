@@ -27,7 +27,7 @@ static int lacks(const struct study *s, const char *dir, const char *name, struc
                    near ? near : "", near ? "'?)" : "");
 }
 
-int study_choices(const char *path, struct study **out, int *variant, struct err *e)
+int study_variant_at(const char *path, struct study **out, int *variant, struct err *e)
 {
     const char *slash = strrchr(path, '/');
     *out = NULL;
@@ -142,7 +142,7 @@ void study_impose(struct study *s, const struct corpus_info *data, uint64_t seed
         problem_add(problems, "choices", "is missing: whose choices does '%s' replay? choices = \"runs/NAME/VARIANT\"",
                     s->variant[replays].name);
     if (replays < 0 || !s->choices) return;
-    if (study_choices(s->choices, &from, &variant, &e)) {
+    if (study_variant_at(s->choices, &from, &variant, &e)) {
         problem_add(problems, "choices", "%s", e.text);
         return;
     }

@@ -103,14 +103,14 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s}",
+    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s}",
                      "name", v->name, "baseline", v->baseline,
                      "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
                      "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
                      "params_active_embedded", (json_int_t)v->counts.active_embedded,
                      "params_non_embedding", (json_int_t)v->counts.non_embedding,
                      "train_flops_per_token", v->train_flops_per_token,
-                     "prompt_flops_per_token", v->prompt_flops_per_token,
+                     "prompt_flops_per_token", v->prompt_flops_per_token, "start_flops", v->start_flops,
                      "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
                      "draft_bytes_per_token", (json_int_t)v->draft_bytes_per_token,
                      "memory_bytes", (json_int_t)v->memory_bytes, "offloaded_bytes",
@@ -208,6 +208,7 @@ static int open_variants(struct study *s, const json_t *list, struct err *e)
             .memory_bytes = (size_t)integer_of(v, "memory_bytes"),
             .offloaded_bytes = (size_t)integer_of(v, "offloaded_bytes"),
             .prompt_flops_per_token = json_number_value(json_object_get(v, "prompt_flops_per_token")),
+            .start_flops = json_number_value(json_object_get(v, "start_flops")),
             .kv_bytes_per_token = (size_t)integer_of(v, "kv_bytes_per_token"),
             .draft_bytes_per_token = (size_t)integer_of(v, "draft_bytes_per_token"),
             .state_bytes = (size_t)integer_of(v, "state_bytes"),
@@ -228,7 +229,7 @@ static int open_points(struct study *s, const json_t *list, struct err *e)
         int variant = (int)json_integer_value(json_object_get(p, "variant"));
         if (variant < 0 || variant >= s->n_variants)
             return err_set(e, "point %d names variant %d of %d", i, variant, s->n_variants);
-        s->point[i] = (struct point){ .variant = variant, .trunk = -1,
+        s->point[i] = (struct point){ .variant = variant, .trunk = -1, .start = -1,
                                       .replicate = (int)json_integer_value(json_object_get(p, "replicate")),
                                       .seed = (uint64_t)json_integer_value(json_object_get(p, "seed")),
                                       .dir = (char *)(uintptr_t)text_of(s, p, "dir", "?") };

@@ -136,4 +136,5 @@ void study_trunks(struct study *s)
     }
     for (int v = 0; v < s->n_variants; v++) course_free(&course[v]);
     free(course);
+    study_link(s);
 }

@@ -221,7 +221,7 @@ int choices_open(struct choices **out, const struct study *study, int point, con
     struct choices *c = xcalloc(1, sizeof *c);
     *c = (struct choices){ .session = s, .value = xcalloc((size_t)most, sizeof *c->value) };
     memcpy(c->hash, hash, strnlen(hash, sizeof c->hash - 1));
-    int failure = study_choices(study->choices, &c->study, &c->variant, e);
+    int failure = study_variant_at(study->choices, &c->study, &c->variant, e);
     if (failure) err_prefix(e, "choices: ");
     else failure = open_record(c, p, data, eval, e);
     if (failure) choices_close(c);

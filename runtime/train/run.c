@@ -234,13 +234,17 @@ static bool fits(struct runner *r, int point)
     return running == 0 || need < r->room[kind];
 }
 
+static bool goes_on(const struct runner *r, int point)
+{
+    return point >= 0 && (r->state[point] == POINT_LEFT || r->state[point] == POINT_HERE);
+}
+
 /* Whether another run is to come to where this one begins first. One that is over, or lost, will not. */
 static bool waits(const struct runner *r, int point)
 {
     const struct point *p = &r->study->point[point];
-    if (p->shared == 0 || r->over_before[point]) return false;
-    bool goes_on = r->state[p->trunk] == POINT_LEFT || r->state[p->trunk] == POINT_HERE;
-    return goes_on && !trunk_is_there(r->study, point);
+    bool comes = (p->shared > 0 && goes_on(r, p->trunk)) || goes_on(r, p->start);
+    return comes && !r->over_before[point] && !trunk_is_there(r->study, point);
 }
 
 /* The first point that nobody trains and that need not wait, or -1. Ranks, which go through all of them in one process,

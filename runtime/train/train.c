@@ -98,7 +98,10 @@ static enum outcome end(struct trainer *t, enum outcome outcome, enum store_stat
 {
     if (train_close(t, status, status == STATUS_FINISHED ? LEVEL_INFO : LEVEL_WARNING, event, text))
         return leave(t, OUTCOME_FAILED);
-    if (outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED) train_tidy(t);
+    if (outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED) {
+        train_tidy(t);
+        trunk_release(t->study, t->number);
+    }
     tell(t, status);
     return outcome;
 }

@@ -1,6 +1,7 @@
 /* The files of a run: what the run file says of it, going on with it, checkpoints. */
 #define _GNU_SOURCE
 #include "train_private.h"
+#include "start.h"
 #include "trunk.h"
 
 #include <errno.h>
@@ -237,6 +238,7 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
 static int create(struct trainer *t, const char *path, const struct store_plan *plan, const struct trunk *trunk)
 {
     char text[512] = "started";
+    if (*t->started) snprintf(text, sizeof text, "started with the weights of %.470s", t->started);
     bool anew = !*trunk->dir && *trunk->earlier;
     if (anew)
         snprintf(text, sizeof text, "begins anew: it is like %s, an earlier run, up to step %lld, and no checkpoint "
@@ -287,6 +289,7 @@ static int open_state(struct trainer *t, const struct past *past, struct checkpo
     *own = t->done;
     if (failure) return -1;
     find_trunk(t, past->exists, trunk);
+    if (!*trunk->dir && t->done == 0 && model_start(&t->session->model)) return start_load(t->study, t->number, t->session, t->started, &t->err);
     if (!*trunk->dir || take(t, trunk->checkpoint, trunk->config_hash, &its) == 0) return 0;
     if (access(trunk->checkpoint, F_OK) == 0) return -1;
     state_fill(t->session->state, t->point->seed);

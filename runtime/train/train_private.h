@@ -34,6 +34,7 @@ struct trainer {
     bool goes_back;                                         /* the guard's: after an outlier, to a checkpoint */
     double lr, told; bool disk_low;                         /* of the last of them; when the watcher was told; seen
                                                                then */
+    char started[512];                                      /* with whose weights; "": with draws */
     struct err err; int cause;                              /* of a failure; errno with it */
 };
 

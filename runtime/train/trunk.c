@@ -29,6 +29,12 @@ static int64_t newest_in(const char *dir, int64_t most)
 
 /* ---- what runs that wait need ---- */
 
+/* Whether one begins with what another is after a step: it goes on with that, or starts with its weights. */
+static bool begins_there(const struct point *p, int other, int64_t step)
+{
+    return (p->shared > 0 && p->trunk == other && p->shared == step) || (p->start == other && p->start_step == step);
+}
+
 static bool has_begun(const struct study *s, int point)
 {
     struct past past;
@@ -43,6 +49,13 @@ static bool has_begun(const struct study *s, int point)
 bool trunk_is_there(const struct study *s, int point)
 {
     const struct point *p = &s->point[point];
+    if (p->start >= 0) {
+        char *start = checkpoints_of(s, p->start), *own = checkpoints_of(s, point);
+        bool there = newest_in(start, p->start_step) == p->start_step || newest_in(own, INT64_MAX) >= 0;
+        free(start);
+        free(own);
+        if (!there) return false;
+    }
     if (p->shared == 0) return true;
     char *trunk = checkpoints_of(s, p->trunk), *own = checkpoints_of(s, point);
     bool there = newest_in(trunk, p->shared) == p->shared || newest_in(own, INT64_MAX) >= p->shared;
@@ -54,16 +67,20 @@ bool trunk_is_there(const struct study *s, int point)
 bool trunk_is_left(const struct study *s, int point, int64_t step)
 {
     for (int p = point + 1; p < s->n_points; p++)
-        if (s->point[p].shared == step && s->point[p].trunk == point) return true;
+        if (begins_there(&s->point[p], point, step)) return true;
     return false;
 }
 
 struct held trunk_held(const struct study *s, int point)
 {
-    struct held held = { 0, xcalloc((size_t)s->n_points + 1, sizeof *held.step) };
-    for (int p = point + 1; p < s->n_points; p++)
-        if (s->point[p].shared > 0 && s->point[p].trunk == point && !has_begun(s, p))
-            held.step[held.n++] = s->point[p].shared;
+    struct held held = { 0, xcalloc(2 * (size_t)s->n_points + 1, sizeof *held.step) };
+    for (int i = point + 1; i < s->n_points; i++) {
+        const struct point *p = &s->point[i];
+        bool goes_on = p->shared > 0 && p->trunk == point, starts = p->start == point;
+        if ((!goes_on && !starts) || has_begun(s, i)) continue;
+        if (goes_on) held.step[held.n++] = p->shared;
+        if (starts) held.step[held.n++] = p->start_step;
+    }
     return held;
 }
 
@@ -78,14 +95,12 @@ void trunk_prune(const struct study *s, int point, int keep)
 
 /* A trunk prunes its own, last when its file says that it is over: what has begun by then it sees. From then on who
    begins does, one after the other. */
-void trunk_release(const struct study *s, int point)
+static void release(const struct study *s, int trunk)
 {
-    const struct point *p = &s->point[point];
     struct past past;
     struct err ignored;
-    if (p->shared == 0) return;
-    char *path = study_point_path(s, p->trunk, "run.lock");
-    bool over = train_past(s, p->trunk, &past, &ignored) == 0 && past_over(&past, true);
+    char *path = study_point_path(s, trunk, "run.lock");
+    bool over = train_past(s, trunk, &past, &ignored) == 0 && past_over(&past, true);
     int lock = process_lock(path);
     for (int i = 0; lock < 0 && over && i < PATIENCE; i++) {
         usleep(10000);
@@ -93,9 +108,16 @@ void trunk_release(const struct study *s, int point)
     }
     free(path);
     if (lock < 0) return;
-    int64_t keep = json_integer_value(config_get(s->variant[s->point[p->trunk].variant].config, "train.keep"));
-    if (over) trunk_prune(s, p->trunk, (int)keep);
+    int64_t keep = json_integer_value(config_get(s->variant[s->point[trunk].variant].config, "train.keep"));
+    if (over) trunk_prune(s, trunk, (int)keep);
     close(lock);
+}
+
+void trunk_release(const struct study *s, int point)
+{
+    const struct point *p = &s->point[point];
+    if (p->shared > 0) release(s, p->trunk);
+    if (p->start >= 0) release(s, p->start);
 }
 
 /* ---- looking ---- */

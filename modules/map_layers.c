@@ -1,0 +1,31 @@
+/* Other layers: layer i is a copy of the other model's layer of[i]. SOLAR (Kim 2023, arXiv 2312.15166) overlaps two
+   copies: of 32 layers 0 .. 23, then 8 .. 31. silent: of a layer that stands there for the second time the branches
+   write nothing at first, so that where they are added to the stream the function is that of the layers named once, in
+   their order (LLaMA Pro, Wu 2024). Settings that differ by layer are those of this model: `sl.layers` in Lua writes
+   them for the same list. */
+#include "model/module.h"
+
+struct conf { struct ints of; int silent; };
+static const struct param params[] = {
+    INTS(struct conf, of, 0, 4095, "the other model's layer that each of this model's is a copy of, from 0"),
+    BOOL(struct conf, silent, false, "what repeats a layer adds nothing to the stream at first"),
+    { 0 }
+};
+
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
+{
+    const struct conf *c = self.conf;
+    if (c->of.n != model->layers)
+        module_problem(problems, path, "of", "names %d layers, and the model has %d", c->of.n, model->layers);
+}
+
+static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
+{
+    const struct conf *c = self.conf;
+    return mapping_layer(m, l, c->of, c->silent);
+}
+
+const struct module map_layers = {
+    .slot = SLOT_MAP, .name = "layers", .about = "layers are copies of others, by a list",
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .map = map,
+};

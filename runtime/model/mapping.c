@@ -1,0 +1,207 @@
+/* From a donor's tensors to a model's: every tensor of the model has what it is made of, every one of the donor a place, or what
+   is missing is said. */
+#include "mapping.h"
+#include "registry.h"
+
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct start *model_start(const struct model_conf *conf) { return module_traits(conf->init).start; }
+
+/* ---- for modules ---- */
+
+struct stack stack_of(struct shape s)
+{
+    struct stack k = { 1, s.rank > 1 ? s.dim[s.rank - 2] : 1, s.dim[s.rank - 1] };
+    k.matrices = shape_count(s) / (k.rows * k.columns);
+    return k;
+}
+
+const struct donated *donor_find(const struct donor *d, const char *path)
+{
+    for (int i = 0; i < d->n; i++) if (strcmp(d->tensor[i].path, path) == 0) return &d->tensor[i];
+    return NULL;
+}
+
+struct made mapping_fail(struct mapping *m, const char *format, ...)
+{
+    char text[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    if (!m->failed) err_set(&m->err, "%s", text);
+    m->failed = true;
+    return (struct made){ .drawn = true };
+}
+
+int path_layer(const char *path, const char **rest)
+{
+    char *end;
+    if (strncmp(path, "layers.", 7) != 0) return -1;
+    long layer = strtol(path + 7, &end, 10);
+    if (end == path + 7 || *end != '.') return -1;
+    *rest = end + 1;
+    return (int)layer;
+}
+
+const char *path_in_layer(struct mapping *m, const char *path, int layer)
+{
+    const char *rest;
+    return path_layer(path, &rest) < 0 ? path : arena_text(m->arena, "layers.%d.%s", layer, rest);
+}
+
+int32_t *mapping_places(struct mapping *m, int64_t n) { return arena_alloc(m->arena, (size_t)n * sizeof(int32_t)); }
+
+struct made mapping_of(struct mapping *m, const char *how, int n, const struct donation *part)
+{
+    return (struct made){ .n = n, .part = arena_copy(m->arena, part, (size_t)n * sizeof *part), .how = how };
+}
+
+struct made mapping_as(struct mapping *m, const struct leaf *l, const char *path, const char *how)
+{
+    const struct donated *from = donor_find(m->donor, path);
+    char here[64], there[64];
+    if (!from && l->kind == LEAF_BUFFER) return (struct made){ .drawn = true };
+    if (!from) {
+        const char **known = arena_alloc(m->arena, (size_t)(m->donor->n + 1) * sizeof *known), *near;
+        for (int i = 0; i < m->donor->n; i++) known[i] = m->donor->tensor[i].path;
+        near = nearest_name(path, known);
+        return mapping_fail(m, "%s has no %s%s%s%s; init.fresh = \"%s\" begins with draws", m->start->run, path,
+                            near ? " (the nearest is " : "", near ? near : "", near ? ")" : "", l->path);
+    }
+    if (!shape_equal(from->shape, l->decl.shape))
+        return mapping_fail(m, "%s is %s here and %s in %s: init.map = \"%s\" takes tensors of one shape", l->path,
+                            shape_text(l->decl.shape, here), shape_text(from->shape, there), m->start->run,
+                            m->start->map.module->name);
+    return mapping_of(m, how, 1, &(struct donation){ .from = from, .by = 1 });
+}
+
+/* Whether a branch writes to the stream by it, a bias as the matrix whose it is. */
+static bool is_written_by(const struct mapping *m, const struct leaf *l)
+{
+    size_t length = strlen(l->path);
+    if (length < 5 || strcmp(l->path + length - 5, ".bias") != 0) return role_writes(l->role);
+    const struct leaf *w = leaves_find(m->leaves, arena_text(m->arena, "%.*s.weight", (int)length - 5, l->path));
+    return w && role_writes(w->role);
+}
+
+struct made mapping_layer(struct mapping *m, const struct leaf *l, struct ints of, bool silent)
+{
+    const char *rest;
+    int layer = path_layer(l->path, &rest), from = layer < 0 ? -1 : of.value[layer];
+    bool again = false;
+    for (int i = 0; i < layer; i++) again |= of.value[i] == from;
+    if (from >= m->donor->layers)
+        return mapping_fail(m, "init.map: layer %d is to be a copy of layer %d, and %s has %d, counted from 0", layer,
+                            from, m->start->run, m->donor->layers);
+    if (again && silent && is_written_by(m, l)) return mapping_of(m, "zeros where a layer is repeated", 0, NULL);
+    return mapping_as(m, l, layer < 0 ? l->path : path_in_layer(m, l->path, from), NULL);
+}
+
+/* ---- all of them ---- */
+
+/* Patterns with spaces between. */
+static bool matches(struct arena *a, const char *patterns, const char *path)
+{
+    char *copy = arena_copy(a, patterns, strlen(patterns) + 1), *rest;
+    for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+        if (fnmatch(word, path, 0) == 0) return true;
+    return false;
+}
+
+/* What a model keeps beside its weights and what training adds. */
+static bool is_own(const struct leaf *l)
+{
+    if (l->decl.dtype != DTYPE_REAL || l->of) return false;
+    return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient && !l->of_update && !l->of_training);
+}
+
+static bool is_used(const struct mapping *m, const struct donated *t)
+{
+    for (int i = 0; i < m->n; i++)
+        for (int k = 0; k < m->made[i].n; k++) if (m->made[i].part[k].from == t) return true;
+    return false;
+}
+
+/* A layer of which nothing at all is used is left out by the map. */
+static bool layer_is_used(const struct mapping *m, int layer)
+{
+    const char *rest;
+    bool used = layer < 0;
+    for (int i = 0; i < m->donor->n && !used; i++)
+        used = path_layer(m->donor->tensor[i].path, &rest) == layer && is_used(m, &m->donor->tensor[i]);
+    return used;
+}
+
+static void check_left(struct mapping *m)
+{
+    for (int i = 0; i < m->donor->n && !m->failed; i++) {
+        const struct donated *t = &m->donor->tensor[i];
+        const char *rest;
+        if (is_used(m, t) || matches(m->arena, m->start->left, t->path)) continue;
+        if (layer_is_used(m, path_layer(t->path, &rest)))
+            mapping_fail(m, "%s has %s, which has no place in this model: init.left = \"%s\" leaves it out",
+                         m->start->run, t->path, t->path);
+    }
+}
+
+int mapping_make(struct mapping *m, const struct leaves *leaves)
+{
+    m->leaves = leaves;
+    const struct pick map = m->start->map;
+    m->leaf = arena_alloc(m->arena, (size_t)(leaves->n + 1) * sizeof *m->leaf);
+    m->made = arena_alloc(m->arena, (size_t)(leaves->n + 1) * sizeof *m->made);
+    for (int i = 0; i < leaves->n && !m->failed; i++) {
+        const struct leaf *l = leaves->leaf[i];
+        if (!is_own(l)) continue;
+        m->leaf[m->n] = l;
+        m->made[m->n++] = matches(m->arena, m->start->fresh, l->path) ? (struct made){ .drawn = true }
+                                                                        : map.module->map(m, map, l);
+    }
+    if (!m->failed) check_left(m);
+    return m->failed ? -1 : 0;
+}
+
+/* ---- to be read ---- */
+
+/* "layers.*.REST" */
+static const char *name_of(struct mapping *m, const char *path)
+{
+    const char *rest;
+    return path_layer(path, &rest) < 0 ? path : arena_text(m->arena, "layers.*.%s", rest);
+}
+
+static struct mapping_line line_of(struct mapping *m, int i)
+{
+    const struct made *o = &m->made[i];
+    const struct donated *from = o->n ? o->part[0].from : NULL;
+    return (struct mapping_line){
+        .name = name_of(m, m->leaf[i]->path), .from = from ? name_of(m, from->path) : "", .layers = 1,
+        .how = o->how ? o->how : o->drawn ? "drawn" : o->n ? "" : "zeros", .shape = m->leaf[i]->decl.shape
+    };
+}
+
+static bool is_alike(const struct mapping_line *a, const struct mapping_line *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->from, b->from) == 0 && strcmp(a->how, b->how) == 0 &&
+           shape_equal(a->shape, b->shape);
+}
+
+int mapping_lines(const struct mapping *mapping, struct mapping_line **lines)
+{
+    struct mapping m = *mapping;
+    int n = 0;
+    *lines = arena_alloc(m.arena, (size_t)(m.n + 1) * sizeof **lines);
+    for (int i = 0; i < m.n; i++) {
+        struct mapping_line line = line_of(&m, i);
+        int k = 0;
+        while (k < n && !is_alike(&(*lines)[k], &line)) k++;
+        if (k < n) (*lines)[k].layers++;
+        else (*lines)[n++] = line;
+    }
+    return n;
+}

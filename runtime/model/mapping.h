@@ -1,0 +1,63 @@
+/* What a model's weights are made of that begins with another's, the donor's: a rule for each tensor, which a module of
+   slot `map` gives. Shapes alone are known here; the values come when a run begins. */
+#ifndef SLUICE_MAPPING_H
+#define SLUICE_MAPPING_H
+
+#include "conf.h"
+#include "graph/graph.h"
+
+/* What init.from says. run: a variant of the study, or a run, variant or file elsewhere; step 0: its last; replicate
+   -1: the one of the same number. fresh: patterns of weights that begin as those of a new model; left: of the donor's
+   that have no place here. */
+struct start {
+    const char *run, *fresh, *left;
+    int step, replicate, average;
+    struct pick map, rest;
+};
+const struct start *model_start(const struct model_conf *conf);       /* NULL: it begins with draws alone */
+
+struct donated { const char *path; struct shape shape; };
+struct donor { int n, layers; struct donated *tensor; };
+
+/* Of a tensor as a stack of E matrices [R,C]; a matrix is a stack of one, a vector a matrix of one row. Value (e,r,c)
+   is `by` times the donor's (matrix[e], row[e R + r], column[e C + c]), NULL: e, r, c themselves. -1 in row or column:
+   drawn, as wide as the donor's values are. from NULL: the tensor's own draws take the donor's place. uneven: where a
+   column of the donor comes to several places, of which `by` has made parts, they differ by draws of this share, which
+   cancel out. */
+struct donation { const struct donated *from; const int32_t *matrix, *row, *column; double by, uneven; };
+/* A sum of parts, no part: zeros. drawn: it begins as that of a new model. how: in a few words, NULL: as it is. */
+struct made { bool drawn; int n; const struct donation *part; const char *how; };
+
+struct mapping {
+    struct arena *arena;
+    const struct model_conf *model; const struct start *start; const struct donor *donor;
+    const struct leaves *leaves;
+    uint64_t seed;                                          /* of what a map draws */
+    int n; const struct leaf **leaf; struct made *made;               /* what results: one a tensor of the model */
+    struct err err; bool failed;                                          /* the first mistake */
+};
+
+/* Finds what all are made of; -1: m->err says what does not fit. */
+int mapping_make(struct mapping *m, const struct leaves *leaves);
+/* A line for each group of tensors that are alike but for their layer, to a stream. */
+struct mapping_line { const char *name, *from, *how; int layers; struct shape shape; };
+int mapping_lines(const struct mapping *m, struct mapping_line **lines);              /* returns how many; of the arena */
+
+/* ---- for modules of slot `map` ---- */
+
+struct stack { int64_t matrices, rows, columns; };
+struct stack stack_of(struct shape shape);
+const struct donated *donor_find(const struct donor *d, const char *path);            /* NULL: it has no such tensor */
+struct made mapping_fail(struct mapping *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The layer of a path "layers.N.REST", and in *rest what follows; -1: it has none. */
+int path_layer(const char *path, const char **rest);
+const char *path_in_layer(struct mapping *m, const char *path, int layer);            /* the same in another layer */
+/* The tensor of this path as it is. A buffer that the donor has not is drawn, as a new model's. */
+struct made mapping_as(struct mapping *m, const struct leaf *l, const char *path, const char *how);
+/* The tensor of the same name in the donor's layer of[its own]. silent: where that layer has occurred before, what its
+   branches write with is zero. */
+struct made mapping_layer(struct mapping *m, const struct leaf *l, struct ints of, bool silent);
+struct made mapping_of(struct mapping *m, const char *how, int n, const struct donation *part);
+int32_t *mapping_places(struct mapping *m, int64_t n);                                /* room for a table of a part */
+
+#endif

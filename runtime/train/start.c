@@ -1,0 +1,209 @@
+/* Reading a donor's values and laying them out as the map says. Whatever the device, they are computed here, so that they
+   have the same bits. */
+#define _GNU_SOURCE
+#include "start.h"
+#include "base/draw.h"
+#include "checkpoint.h"
+#include "safetensors.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- the donor ---- */
+
+static float half_value(uint16_t bits)
+{
+    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    float value = exponent ? ldexpf((float)(1024 + mantissa), exponent - 25) : ldexpf((float)mantissa, -24);
+    if (exponent == 31) value = mantissa ? NAN : INFINITY;
+    return bits >> 15 ? -value : value;
+}
+
+/* malloc'd. average: that of the tensor, where it has one. */
+static float *values_of(const struct safetensors *file, const char *path, bool average, int64_t n, struct err *e)
+{
+    char name[512];
+    snprintf(name, sizeof name, "average.%s", path);
+    const struct stored *beside = average ? safetensors_find(file, name) : NULL,
+                        *t = beside ? beside : safetensors_find(file, path);
+    float *value = xmalloc((size_t)n * sizeof *value);
+    const char *from = safetensors_data(file, t);
+    if (strcmp(t->dtype, "F32") == 0) memcpy(value, from, (size_t)n * sizeof *value);
+    else if (strcmp(t->dtype, "BF16") == 0 || strcmp(t->dtype, "F16") == 0) {
+        bool brain = *t->dtype == 'B';
+        for (int64_t i = 0; i < n; i++) {
+            uint16_t bits;
+            memcpy(&bits, from + 2 * i, sizeof bits);
+            value[i] = brain ? float_of_bits((uint32_t)bits << 16) : half_value(bits);
+        }
+    } else {
+        free(value);
+        err_set(e, "'%s' has values of %s: F32, BF16 and F16 are read", t->name, t->dtype);
+        return NULL;
+    }
+    return value;
+}
+
+static struct shape shape_of(const struct stored *t)
+{
+    struct shape s = { .rank = t->rank };
+    for (int i = 0; i < t->rank && i < SHAPE_RANK; i++) s.dim[i] = t->dim[i];
+    return s;
+}
+
+/* Its tensors, without what an optimizer kept. */
+static struct donor donor_of(const struct safetensors *file, struct arena *a)
+{
+    struct donor d = { 0 };
+    int n = safetensors_count(file);
+    d.tensor = arena_alloc(a, (size_t)(n + 1) * sizeof *d.tensor);
+    for (int i = 0; i < n; i++) {
+        const struct stored *t = safetensors_tensor(file, i);
+        const char *rest;
+        bool beside = strncmp(t->name, "optim.", 6) == 0 || strncmp(t->name, "average.", 8) == 0 ||
+                      strncmp(t->name, "copy.", 5) == 0 || strncmp(t->name, "guard.", 6) == 0;
+        if (beside || t->rank < 1 || t->rank > SHAPE_RANK) continue;
+        int layer = path_layer(t->name, &rest);
+        if (layer >= d.layers) d.layers = layer + 1;
+        d.tensor[d.n++] = (struct donated){ t->name, shape_of(t) };
+    }
+    return d;
+}
+
+/* ---- values ---- */
+
+struct spread { double mean, deviation; };
+static struct spread spread_of(const float *value, int64_t n)
+{
+    double sum = 0, square = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)value[i];
+    for (int64_t i = 0; i < n; i++) square += ((double)value[i] - sum / (double)n) * ((double)value[i] - sum / (double)n);
+    return (struct spread){ sum / (double)n, sqrt(square / (double)n) };
+}
+
+static double drawn(struct spread s, uint64_t key, uint64_t index)
+{
+    philox4x32_ctr_t bits = draw_bits(key, index, 1);
+    float x, y;
+    draw_normals(bits.v[0], bits.v[1], &x, &y);
+    return s.mean + s.deviation * (double)x;
+}
+
+/* A factor on copy number `copy` of so many; those of all copies of one weight have the mean 1. */
+static double share(const struct donation *p, uint64_t key, uint64_t index, int64_t copy, int64_t copies)
+{
+    double sum = 0, own = 0;
+    if (p->uneven == 0) return 1;
+    for (int64_t k = 0; k < copies; k++) {
+        double x = 2 * (double)draw_uniform(draw_bits(key, index, 2 + (uint64_t)k).v[0]) - 1;
+        sum += x;
+        if (k == copy) own = x;
+    }
+    return 1 + p->uneven * (own - sum / (double)copies);
+}
+
+/* to += what a part gives. */
+static void add_part(const struct donation *p, struct stack k, struct stack of, const float *from, uint64_t key, double *to)
+{
+    struct spread s = spread_of(from, of.matrices * of.rows * of.columns);
+    int64_t copies = k.columns / of.columns;
+    for (int64_t e = 0; e < k.matrices; e++)
+        for (int64_t r = 0; r < k.rows; r++) {
+            int64_t matrix = p->matrix ? p->matrix[e] : e, row = p->row ? p->row[e * k.rows + r] : r;
+            const float *line = from + (matrix * of.rows + (row < 0 ? 0 : row)) * of.columns;
+            double *out = to + (e * k.rows + r) * k.columns;
+            for (int64_t c = 0; c < k.columns; c++) {
+                int64_t column = p->column ? p->column[e * k.columns + c] : c;
+                uint64_t index = (uint64_t)((e * k.rows + r) * k.columns + c);
+                double x = row < 0 || column < 0 ? drawn(s, key, index) : (double)line[column];
+                if (p->uneven != 0) x *= share(p, key, index - (uint64_t)(c - column), c / of.columns, copies);
+                out[c] += p->by * x;
+            }
+        }
+}
+
+static int fill_one(struct session *s, const struct mapping *m, int i, const struct safetensors *file, struct err *e)
+{
+    const struct leaf *l = m->leaf[i];
+    const struct made *o = &m->made[i];
+    int64_t n = shape_count(l->decl.shape);
+    real *values = xmalloc((size_t)n * sizeof *values);
+    double *sum = xcalloc((size_t)n, sizeof *sum);
+    uint64_t key = m->seed ^ hash_name(l->path);
+    int failure = 0;
+    for (int k = 0; k < o->n && !failure; k++) {
+        const struct donation *p = &o->part[k];
+        const struct shape from = p->from ? p->from->shape : l->decl.shape;
+        float *donated = NULL;
+        if (p->from) donated = values_of(file, p->from->path, m->start->average, shape_count(from), e);
+        else {
+            state_get(s->state, l, values);
+            donated = xmalloc((size_t)n * sizeof *donated);
+            for (int64_t j = 0; j < n; j++) donated[j] = (float)values[j];
+        }
+        if (donated) add_part(p, stack_of(l->decl.shape), stack_of(from), donated, key, sum);
+        else failure = -1;
+        free(donated);
+    }
+    for (int64_t j = 0; j < n; j++) values[j] = (real)sum[j];
+    const struct leaf *average = leaves_average(s->leaves, l);
+    if (!failure) state_put(s->state, l, values);
+    if (!failure && average) state_put(s->state, average, values);
+    free(values);
+    free(sum);
+    return failure;
+}
+
+static int fill(struct session *s, const struct safetensors *file, const struct start *start, uint64_t seed,
+                struct err *e)
+{
+    struct arena *a = arena_new();
+    struct donor donor = donor_of(file, a);
+    struct mapping m = { .arena = a, .model = &s->model, .start = start, .donor = &donor, .seed = seed };
+    int failure = mapping_make(&m, s->leaves);
+    if (failure) *e = m.err;
+    for (int i = 0; i < m.n && !failure; i++) if (!m.made[i].drawn) failure = fill_one(s, &m, i, file, e);
+    arena_free(a);
+    return failure;
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+int start_from(struct session *s, const char *path, uint64_t seed, struct err *e)
+{
+    struct safetensors *file;
+    char *inner = NULL;
+    bool checkpoint = is_folder(path);
+    if (checkpoint && checkpoint_verify(path, e)) return -1;
+    if (checkpoint) INVARIANT(asprintf(&inner, "%s/state.safetensors", path) >= 0, "no memory for a path");
+    int failure = safetensors_open(&file, inner ? inner : path, e);
+    free(inner);
+    if (failure) return -1;
+    failure = fill(s, file, model_start(&s->model), seed, e);
+    safetensors_close(file);
+    return failure ? err_prefix(e, "init.from: ") : 0;
+}
+
+int start_load(const struct study *s, int point, struct session *session, char text[512], struct err *e)
+{
+    struct study_start from;
+    char path[4608], *dir;
+    if (study_start(s, point, &from, e)) return -1;
+    INVARIANT(asprintf(&dir, "%s/checkpoints", from.path) >= 0, "no memory for a path");
+    int found = 1;
+    if (from.file) snprintf(path, sizeof path, "%s", from.path);
+    else if (from.step) snprintf(path, sizeof path, "%.4500s/step-%08d", dir, from.step);
+    else found = checkpoint_newest(dir, INT64_MAX, path, 4096, e);
+    if (found == 0)
+        err_set(e, "%s: holds no good checkpoint to begin with (train.keep = 0 and sluice prune leave none)", dir);
+    free(dir);
+    snprintf(text, 512, "%.511s", path);
+    return found <= 0 ? -1 : start_from(session, path, s->point[point].seed, e);
+}

@@ -1,0 +1,13 @@
+/* The values that a run begins with where they are another's: init.from. */
+#ifndef SLUICE_START_H
+#define SLUICE_START_H
+
+#include "study/study.h"
+#include "train.h"
+
+/* Fills what the map says of a state that is filled with draws. text: the checkpoint that was read. */
+int start_load(const struct study *s, int point, struct session *session, char text[512], struct err *e);
+/* The same of one file or checkpoint, whatever init.from.run says. */
+int start_from(struct session *session, const char *path, uint64_t seed, struct err *e);
+
+#endif
