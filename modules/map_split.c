@@ -31,22 +31,23 @@ static struct made cut(struct mapping *m, const struct leaf *l, const struct don
     return mapping_of(m, by == 1 ? how : arena_text(m->arena, "%s, times %g", how, by), 1, &part);
 }
 
-/* What goes by experts one after the other: rows of the router, numbers of each. */
-static struct made repeated(struct mapping *m, const struct leaf *l, const struct donated *from, int parts)
+static struct traits router_of(const struct mapping *m, int layer)
+{
+    return module_traits(module_part(m->model->ffn.pick[layer], SLOT_ROUTER));
+}
+
+/* What goes by experts one after the other: rows of the router, numbers of each. What is added to scores is as much
+   smaller as they are where they compete. */
+static struct made repeated(struct mapping *m, const struct leaf *l, const struct donated *from, int layer, int parts)
 {
     int64_t n = l->decl.shape.dim[0];
     int32_t *place = mapping_places(m, n);
     for (int64_t e = 0; e < n; e++) place[e] = (int32_t)(e / parts);
-    struct donation part = { .from = from, .by = 1 };
+    bool smaller = l->kind == LEAF_BUFFER && router_of(m, layer).competing;
+    struct donation part = { .from = from, .by = smaller ? 1.0 / parts : 1 };
     if (l->decl.shape.rank == 1) part.column = place;
     else part.row = place;
     return mapping_of(m, arena_text(m->arena, "each %d times", parts), 1, &part);
-}
-
-/* What a gate loses where there are so many parts. */
-static double made_up(const struct mapping *m, int layer, int parts)
-{
-    return module_traits(module_part(m->model->ffn.pick[layer], SLOT_ROUTER)).gate_over == GATE_ALONE ? 1 : parts;
 }
 
 static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
@@ -59,9 +60,9 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     struct stack to = stack_of(l->decl.shape), of = stack_of(from->shape);
     if (l->decl.shape.rank == 3 && to.matrices == of.matrices * c->parts &&
         to.rows * to.columns * c->parts == of.rows * of.columns)
-        return cut(m, l, from, c->parts, l->role == ROLE_FFN_DOWN ? made_up(m, layer, c->parts) : 1);
+        return cut(m, l, from, c->parts, l->role == ROLE_FFN_DOWN && router_of(m, layer).gate_over != GATE_ALONE ? c->parts : 1);
     if (l->decl.shape.rank < 3 && l->decl.shape.dim[0] == from->shape.dim[0] * c->parts)
-        return repeated(m, l, from, c->parts);
+        return repeated(m, l, from, layer, c->parts);
     return mapping_as(m, l, l->path, NULL);
 }
 

@@ -246,8 +246,8 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
 static void gate_of_all(const struct conf *c, struct traits *t)
 {
     static const double alone[] = { [SIGMOID] = 0.5, [SQRT_SOFTPLUS] = 0.8325546111576977, [RELU] = 0 };
-    t->gate_over = sums_to_one(c) ? GATE_OVER_CHOSEN : c->score == SOFTMAX || c->normalize == BEFORE ? GATE_OVER_ALL
-                                                                                              : GATE_ALONE;
+    t->competing = c->score == SOFTMAX || c->normalize == BEFORE;
+    t->gate_over = sums_to_one(c) ? GATE_OVER_CHOSEN : t->competing ? GATE_OVER_ALL : GATE_ALONE;
     t->gate_level = c->scale * (t->gate_over == GATE_ALONE ? alone[c->score] : 1);
 }
 

@@ -19,11 +19,11 @@ cpu      |                           | isa/attend_decode isa/attend_entropy isa/
 cpu      |                           | isa/delta_rows isa/vector
 ops      | base graph backend cpu    |
 plan     | base graph backend        | plan
-model    | base graph plan modules/list | build config inputs model module registry
+model    | base graph plan modules/list | build config inputs mapping model module registry
 data     | base model                | data
 store    | base                      | store
 study    | base backend model data   | study
-train    | base cpu plan model store study | checkpoint coords decoder disk merge metrics routes run train trained
+train    | base cpu plan model store study | checkpoint coords decoder disk merge metrics routes run start train trained
 modules  | model/module              | list
 lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs stats views views_write

@@ -308,7 +308,7 @@ static void test_no_dead_parameter(void **state)
     (void)state;
     for (const struct module *const *m = module_all; *m; m++) {
         struct toggle on = module_on(*m);
-        for (const struct param *p = (*m)->params; p && p->name && !is_metrics_alone(*m); p++) check_param(&on, p);
+        for (const struct param *p = (*m)->params; p && p->name && !is_beside_graph(*m); p++) check_param(&on, p);
     }
 }
 

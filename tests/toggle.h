@@ -25,8 +25,11 @@ static inline bool has_slot(const struct param *p)
     return p->type == PARAM_SLOT || p->type == PARAM_SLOTS || p->type == PARAM_LAYERS;
 }
 
-/* Monitors change nothing: test_monitors. */
-static inline bool is_metrics_alone(const struct module *m) { return m->slot == SLOT_MONITORS; }
+/* What changes no graph: monitors (test_monitors), and with whose weights a model begins (test_start). */
+static inline bool is_beside_graph(const struct module *m)
+{
+    return m->slot == SLOT_MONITORS || m->slot == SLOT_MAP || (m->slot == SLOT_INIT && strcmp(m->name, "from") == 0);
+}
 
 /* Where a slot is: its path in the tables of the model or of the training, the dots in it, and the module that has it
    (NULL: the table itself), with the row that it is. */
@@ -406,7 +409,7 @@ static inline int toggles_begin(void **state)
     struct toggles others = { 0 };
     (void)state;
     for (const struct module *const *m = module_all; *m; m++) {
-        if (is_metrics_alone(*m)) continue;
+        if (is_beside_graph(*m)) continue;
         toggles_sort(toggle_new(*m, NULL, NULL), &others);
         for (const struct param *p = (*m)->params; p && p->name; p++) {
             json_t *values = switched_values(p), *value;

@@ -3,6 +3,7 @@
 #include "roofline.h"
 #include "script.h"
 #include "stats.h"
+#include "train/start.h"
 #include "train/train.h"
 #include "cpu/pool.h"
 #include "graph/ops.h"
@@ -18,6 +19,7 @@ static const struct option options[] = {
     { "json", 0, NULL, "the resolved study as JSON, with what else is asked for" },
     { "config", 'c', "VARIANT", "the full configuration of a variant" },
     { "weights", 'w', "VARIANT", "every weight of a variant: shape, role, optimizer, decay" },
+    { "map", 'm', "VARIANT", "what the tensors of a variant are made of that begins with another's" },
     { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" },
     { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, "
                             "h200" },
@@ -79,6 +81,27 @@ static void print_steps(const struct study *s)
     if (taken)
         text_print(stdout, 0, 2, "steps: %lld of %lld are trained: runs that begin alike share their trunk\n",
                    (long long)(all - taken), (long long)all);
+}
+
+static const char *run_of(const struct variant *v)          /* NULL: it begins with draws */
+{
+    return json_object_get(v->config, "start") ? json_string_value(config_get(v->config, "model.init.run")) : NULL;
+}
+
+/* Who begins with whose weights, and what these cost. */
+static void print_starts(const struct study *s)
+{
+    for (int i = 0; i < s->n_variants; i++) {
+        const struct variant *v = &s->variant[i];
+        const char *run = run_of(v);
+        json_int_t step = json_integer_value(config_get(v->config, "model.init.step"));
+        char at[64] = "", flops[FORMAT_SIZE];
+        if (!run) continue;
+        if (step) snprintf(at, sizeof at, " after step %lld", (long long)step);
+        text_print(stdout, 0, 2, "%s begins with the weights of %s%s%s%s\n", v->name, run, at,
+                   v->start_flops > 0 ? ", trained with FLOPs beside its own: " : "",
+                   v->start_flops > 0 ? format_count(v->start_flops, flops) : "");
+    }
 }
 
 /* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
@@ -232,6 +255,7 @@ static void print_table(const struct study *s, const struct corpus *c)
     printf("%d variant%s x %d replicate%s = %d run%s\n", s->n_variants, s->n_variants == 1 ? "" : "s", s->replicates,
            s->replicates == 1 ? "" : "s", s->n_points, s->n_points == 1 ? "" : "s");
     print_steps(s);
+    print_starts(s);
     print_disk(&disk[s->n_variants]);
     free(disk);
     print_data(s, c);
@@ -318,6 +342,44 @@ static void print_weights(const json_t *config, bool json)
     arena_free(arena);
 }
 
+/* A line for tensors that are alike but for their layer. */
+static enum code print_map(const struct study *s, const char *name, bool json)
+{
+    static const char *const columns[] = { "tensor", "layers", "shape", "from", "how" };
+    struct arena *arena = arena_new();
+    struct leaves *leaves = NULL;
+    struct mapping m;
+    struct mapping_line *line;
+    struct err e;
+    int variant = 0;
+    while (strcmp(s->variant[variant].name, name) != 0) variant++;
+    int failure = run_of(&s->variant[variant]) ? start_map(s, variant, &m, &leaves, arena, &e)
+                                               : err_set(&e, "%s begins with draws: init = { \"from\", run = .. } begins "
+                                                             "with another's weights", name);
+    struct table *t = table_new(columns, COUNT(columns));
+    json_t *list = json_array();
+    int n = failure ? 0 : mapping_lines(&m, &line);
+    for (int i = 0; i < n; i++) {
+        char shape[64];
+        shape_text(line[i].shape, shape);
+        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:s}", "tensor", line[i].name, "layers",
+                                              line[i].layers, "shape", shape, "from", line[i].from, "of", line[i].of,
+                                              "how", line[i].how));
+        table_cell(t, "%s", line[i].name);
+        table_cell(t, "%d", line[i].layers);
+        table_cell(t, "%s", shape);
+        table_cell(t, "%s%s%s", strcmp(line[i].from, line[i].name) == 0 ? "" : line[i].from,
+                   line[i].moved ? "layers" : "", line[i].moved ? line[i].of : "");
+        table_cell(t, "%s", *line[i].how ? line[i].how : "as it is");
+    }
+    table_print(t, json || failure ? NULL : stdout);
+    if (json && !failure) print_sorted(list);
+    json_decref(list);
+    if (leaves) leaves_free(leaves);
+    arena_free(arena);
+    return failure ? cli_fail(CODE_SCRIPT, "%s", e.text) : CODE_OK;
+}
+
 static json_t *study_json(const struct study *s, const struct corpus *c)
 {
     json_t *list = json_array();
@@ -391,19 +453,22 @@ static enum code plan_study(const struct call *c, const struct study *s)
 
 static enum code run(const struct call *c)
 {
-    const char *config = cli_value(c, "config", NULL), *weights = cli_value(c, "weights", NULL);
-    if ((config != NULL) + (weights != NULL) + (cli_flag(c, "time") || cli_flag(c, "roofline")) > 1)
-        return cli_usage(c, "--config and --weights show one variant and nothing else: ask for one of them, without "
-                            "--time and --roofline");
+    const char *config = cli_value(c, "config", NULL), *weights = cli_value(c, "weights", NULL),
+               *map = cli_value(c, "map", NULL);
+    if ((config != NULL) + (weights != NULL) + (map != NULL) + (cli_flag(c, "time") || cli_flag(c, "roofline")) > 1)
+        return cli_usage(c, "--config, --weights and --map show one variant and nothing else: ask for one of them, "
+                            "without --time and --roofline");
     enum code code;
     struct study *s = script_study(c, false, &code);
     if (!s) return code;
     const json_t *of = config    ? config_of(s, "config", config, &code)
                        : weights ? config_of(s, "weights", weights, &code)
+                       : map     ? config_of(s, "map", map, &code)
                                  : NULL;
     if (config && of) print_sorted(of);
     else if (weights && of) print_weights(of, cli_flag(c, "json"));
-    else if (!config && !weights) {
+    else if (map && of) code = print_map(s, map, cli_flag(c, "json"));
+    else if (!config && !weights && !map) {
         study_trunks(s);
         code = plan_study(c, s);
     }

@@ -181,8 +181,18 @@ static struct mapping_line line_of(struct mapping *m, int i)
     const struct donated *from = o->n ? o->part[0].from : NULL;
     return (struct mapping_line){
         .name = name_of(m, m->leaf[i]->path), .from = from ? name_of(m, from->path) : "", .layers = 1,
-        .how = o->how ? o->how : o->drawn ? "drawn" : o->n ? "" : "zeros", .shape = m->leaf[i]->decl.shape
+        .how = o->how ? o->how : o->drawn ? "drawn" : o->n ? "" : "zeros", .shape = m->leaf[i]->decl.shape, .of = ""
     };
+}
+
+/* One more layer of a line. */
+static void add_layer(struct mapping *m, struct mapping_line *line, int i)
+{
+    const char *rest, *from = m->made[i].n && m->made[i].part[0].from ? m->made[i].part[0].from->path : NULL;
+    int own = path_layer(m->leaf[i]->path, &rest), its = from ? path_layer(from, &rest) : -1;
+    if (its < 0) return;
+    line->moved |= its != own;
+    line->of = arena_text(m->arena, "%s %d", line->of, its);
 }
 
 static bool is_alike(const struct mapping_line *a, const struct mapping_line *b)
@@ -202,6 +212,7 @@ int mapping_lines(const struct mapping *mapping, struct mapping_line **lines)
         while (k < n && !is_alike(&(*lines)[k], &line)) k++;
         if (k < n) (*lines)[k].layers++;
         else (*lines)[n++] = line;
+        add_layer(&m, &(*lines)[k], i);
     }
     return n;
 }

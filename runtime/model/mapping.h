@@ -40,7 +40,8 @@ struct mapping {
 /* Finds what all are made of; -1: m->err says what does not fit. */
 int mapping_make(struct mapping *m, const struct leaves *leaves);
 /* A line for each group of tensors that are alike but for their layer, to a stream. */
-struct mapping_line { const char *name, *from, *how; int layers; struct shape shape; };
+/* of: the donor's layers, where they are not those of the same numbers. */
+struct mapping_line { const char *name, *from, *how, *of; int layers; bool moved; struct shape shape; };
 int mapping_lines(const struct mapping *m, struct mapping_line **lines);              /* returns how many; of the arena */
 
 /* ---- for modules of slot `map` ---- */

@@ -44,6 +44,7 @@ struct traits {
     int idle;    /* ffn: of its experts the last ones, which compute nothing */
     int top_k; bool gates_sum_to_one;                       /* router */
     double gate_level; enum gate_over gate_over;            /* router; 0: not known */
+    bool competing;    /* router: the scores of a token sum to 1 */
     bool hidden_gates;    /* router: gates are factors on what the last product of an expert reads */
     bool even_gates;    /* router: gates are the same for all who were chosen, whatever their score */
     bool has_zeros;    /* router: scores may be 0, and do not sum to 1 */

@@ -311,7 +311,14 @@ static int match_variant(struct study *s, struct variant *v, double want, struct
     return failure ? -1 : 0;
 }
 
-/* What a variant is made equal to may itself begin with another. */
+static bool is_donor(const struct study *s, int variant)
+{
+    bool is = false;
+    for (int i = 0; i < s->n_variants; i++) is |= study_start_variant(s, i) == variant;
+    return is;
+}
+
+/* What others begin with stays as it is. */
 static void match_all(struct study *s, const int *order, const json_t *given, struct problems *problems)
 {
     for (int i = 0; i < s->n_variants; i++) s->variant[i].start_flops = study_start_flops(s, i);
@@ -322,7 +329,7 @@ static void match_all(struct study *s, const int *order, const json_t *given, st
         struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token,
                              .start_flops = base->start_flops, .tokens = variant_tokens(base) };
         s->variant[i].start_flops = study_start_flops(s, i);
-        if (i == s->variant[i].baseline) continue;
+        if (i == s->variant[i].baseline || is_donor(s, i)) continue;
         if (json_object_get(set, s->match_adjust)) {
             problem_add(problems, "match.adjust", "variant '%s' sets '%s' itself: it cannot be adjusted too",
                         s->variant[i].name, s->match_adjust);

@@ -103,9 +103,11 @@ void study_link(struct study *s);       /* for study_trunks */
 struct study_start { char path[4352]; bool file; int step; };
 int study_start(const struct study *s, int point, struct study_start *out, struct err *e);
 int study_start_variant(const struct study *s, int variant);                /* of this study; -1: none */
-/* The tensors of one configuration made of another's; *leaves are theirs. */
-int study_map(const json_t *config, const json_t *donated, struct mapping *m, struct leaves **leaves, struct arena *a,
-              struct err *e);
+/* The tensors of a configuration made of a donor's; *leaves are theirs. */
+int study_map(const json_t *config, const struct donor *donor, struct mapping *m, struct leaves **leaves,
+              struct arena *a, struct err *e);
+/* What a variant begins with, where that is a variant's of this or another study. */
+int study_donor(const struct study *s, int variant, struct donor *out, struct arena *a, struct err *e);
 
 int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */

@@ -108,31 +108,41 @@ static struct donor donor_of(const struct leaves *leaves, int layers, struct are
     return d;
 }
 
-int study_map(const json_t *config, const json_t *donated, struct mapping *m, struct leaves **leaves, struct arena *a,
-              struct err *e)
+int study_map(const json_t *config, const struct donor *donor, struct mapping *m, struct leaves **leaves,
+              struct arena *a, struct err *e)
 {
-    struct model_conf *its = arena_alloc(a, sizeof *its), *own = arena_alloc(a, sizeof *own);
-    struct donor *donor = arena_alloc(a, sizeof *donor);
-    struct leaves *from = leaves_of(donated, a, its, e), *to = from ? leaves_of(config, a, own, e) : NULL;
-    int failure = !to;
-    if (to) {
-        *donor = donor_of(from, its->layers, a);
-        *m = (struct mapping){ .arena = a, .model = own, .start = model_start(own), .donor = donor };
-        failure = mapping_make(m, to);
-        if (failure) *e = m->err;
-    }
-    *leaves = to;
-    if (from) leaves_free(from);
-    return failure;
+    struct model_conf *own = arena_alloc(a, sizeof *own);
+    *leaves = leaves_of(config, a, own, e);
+    if (!*leaves) return -1;
+    *m = (struct mapping){ .arena = a, .model = own, .start = model_start(own), .donor = donor };
+    if (mapping_make(m, *leaves) == 0) return 0;
+    *e = m->err;
+    return -1;
 }
 
-static void check_map(const json_t *config, const json_t *donated, struct problems *problems)
+int study_donor(const struct study *s, int variant, struct donor *out, struct arena *a, struct err *e)
+{
+    const char *run = run_of(start_of(&s->variant[variant]));
+    struct model_conf its;
+    struct study *other = NULL;
+    int number = variant_of(s, run);
+    if (number < 0 && study_variant_at(run, &other, &number, e)) return -1;
+    struct leaves *from = leaves_of((other ? other : s)->variant[number].config, a, &its, e);
+    if (from) *out = donor_of(from, its.layers, a);
+    if (from) leaves_free(from);
+    study_free(other);
+    return from ? 0 : -1;
+}
+
+static void check_map(const struct study *s, int variant, struct problems *problems)
 {
     struct arena *a = arena_new();
+    struct donor donor;
     struct mapping m;
-    struct leaves *leaves;
+    struct leaves *leaves = NULL;
     struct err e;
-    if (study_map(config, donated, &m, &leaves, a, &e)) problem_add(problems, "init", "%s", e.text);
+    if (study_donor(s, variant, &donor, a, &e) || study_map(s->variant[variant].config, &donor, &m, &leaves, a, &e))
+        problem_add(problems, "init", "%s", e.text);
     if (leaves) leaves_free(leaves);
     arena_free(a);
 }
@@ -219,7 +229,7 @@ void study_begin(struct study *s, int variant, struct problems *problems)
     } else {
         const struct variant *from = &(other ? other : s)->variant[its];
         check_run(s, other ? other : s, from, start, problems);
-        check_map(v->config, from->config, problems);
+        check_map(s, variant, problems);
         h = from->hash;
     }
     v->start_flops = study_start_flops(s, variant);

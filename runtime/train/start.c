@@ -170,25 +170,42 @@ static int fill(struct session *s, const struct safetensors *file, const struct 
     return failure;
 }
 
-static bool is_folder(const char *path)
+/* A checkpoint's weights, or a file of such. */
+static int open_file(struct safetensors **file, const char *path, struct err *e)
 {
     struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    char *inner = NULL;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        if (checkpoint_verify(path, e)) return -1;
+        INVARIANT(asprintf(&inner, "%s/state.safetensors", path) >= 0, "no memory for a path");
+    }
+    int failure = safetensors_open(file, inner ? inner : path, e);
+    free(inner);
+    return failure;
 }
 
 int start_from(struct session *s, const char *path, uint64_t seed, struct err *e)
 {
     struct safetensors *file;
-    char *inner = NULL;
-    bool checkpoint = is_folder(path);
-    if (checkpoint && checkpoint_verify(path, e)) return -1;
-    if (checkpoint) INVARIANT(asprintf(&inner, "%s/state.safetensors", path) >= 0, "no memory for a path");
-    int failure = safetensors_open(&file, inner ? inner : path, e);
-    free(inner);
-    if (failure) return -1;
-    failure = fill(s, file, model_start(&s->model), seed, e);
+    if (open_file(&file, path, e)) return -1;
+    int failure = fill(s, file, model_start(&s->model), seed, e);
     safetensors_close(file);
-    return failure ? err_prefix(e, "init.from: ") : 0;
+    return failure ? err_prefix(e, "init: ") : 0;
+}
+
+int start_map(const struct study *s, int variant, struct mapping *m, struct leaves **leaves, struct arena *a,
+              struct err *e)
+{
+    struct study_start from;
+    struct safetensors *file = NULL;
+    struct donor *donor = arena_alloc(a, sizeof *donor);
+    *leaves = NULL;
+    if (study_start(s, study_point(s, variant, 0), &from, e)) return -1;
+    if (from.file ? open_file(&file, from.path, e) : study_donor(s, variant, donor, a, e)) return -1;
+    if (from.file) *donor = donor_of(file, a);
+    for (int i = 0; i < donor->n; i++) donor->tensor[i].path = arena_text(a, "%s", donor->tensor[i].path);
+    if (from.file) safetensors_close(file);
+    return study_map(s->variant[variant].config, donor, m, leaves, a, e);
 }
 
 int start_load(const struct study *s, int point, struct session *session, char text[512], struct err *e)

@@ -9,5 +9,8 @@
 int start_load(const struct study *s, int point, struct session *session, char text[512], struct err *e);
 /* The same of one file or checkpoint, whatever init.from.run says. */
 int start_from(struct session *session, const char *path, uint64_t seed, struct err *e);
+/* What the tensors of a variant are made of, as study_map. */
+int start_map(const struct study *s, int variant, struct mapping *m, struct leaves **leaves, struct arena *a,
+              struct err *e);
 
 #endif

@@ -1,0 +1,379 @@
+/* Models that begin with another's weights: each map makes of a trained model what it says, and where it says that the
+   function stays, logits do; what does not fit is said. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "model/registry.h"
+#include "train/checkpoint.h"
+#include "train/decoder.h"
+#include "train/start.h"
+
+#define TEXT(...) #__VA_ARGS__
+enum { SEQ = 12, BATCH = 2, VOCAB = 61, STEPS = 6 };
+
+static char folder[] = "/tmp/sluice-start-XXXXXX";
+
+/* ---- a small session ---- */
+
+static const char dense[] = TEXT({
+    "layers": 3, "d_model": 32, "seq": 12, "vocab": 61, "init": {"module": "normal", "std": 0.15},
+    "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 16},
+    "ffn": {"module": "dense", "d_ff": 48}, "head": {"module": "lm", "tied": false}});
+static const char sparse[] = TEXT({
+    "layers": 2, "d_model": 32, "seq": 12, "vocab": 61, "init": {"module": "normal", "std": 0.15},
+    "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 16}, "head": {"module": "lm", "tied": false},
+    "ffn": {"module": "moe", "experts": 4, "d_ff": 24, "router": {"module": "staged", "top_k": 2},
+            "balance": [{"module": "bias"}]}});
+
+static json_t *object(const char *text)
+{
+    json_t *json = json_loads(text, 0, NULL);
+    if (!json) fail_msg("no JSON: %s", text);
+    return json;
+}
+
+/* set: paths and values that make another of it; NULL: none. */
+static json_t *config_of(const char *model, const char *set)
+{
+    json_t *config = json_pack("{s:o, s:{s:i, s:i, s:{s:s, s:f}}}", "model", object(model), "train", "steps", STEPS,
+                               "batch", BATCH, "optim", "module", "adamw", "lr", 0.01),
+           *all = set ? object(set) : NULL, *value;
+    const char *path;
+    struct err e;
+    json_object_foreach(all, path, value)
+        if (config_set(&model_schema, json_object_get(config, "model"), path, value, &e)) fail_msg("%s", e.text);
+    json_decref(all);
+    return config;
+}
+
+static struct session *session_of(const char *model, const char *set)
+{
+    struct session *s;
+    struct err e;
+    json_t *config = config_of(model, set);
+    if (session_new(&s, config, 1, &e)) fail_msg("%s", e.text);
+    json_decref(config);
+    return s;
+}
+
+static struct inputs batch_of(int64_t step)
+{
+    struct inputs b = inputs_new(BATCH, SEQ);
+    for (int64_t i = 0; i < BATCH * SEQ; i++)
+        b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)(i / SEQ), (uint64_t)step },
+                                      (uint64_t)(i % SEQ), VOCAB);
+    for (int64_t i = 0; i < BATCH * SEQ; i++) b.target[i] = i % SEQ == SEQ - 1 ? 0 : b.ids[i + 1];
+    return b;
+}
+
+static void train(struct session *s)
+{
+    for (int step = 0; step < STEPS; step++) {
+        struct inputs b = batch_of(step);
+        plan_begin(s->plan, step, STEPS, 1);
+        session_stage(s, 0, &b);
+        plan_step(s->plan, NULL);
+        inputs_free(b);
+    }
+}
+
+static void decode(struct session *s, real *logits)
+{
+    struct decoder *d;
+    struct err e;
+    struct inputs b = batch_of(1000);
+    struct plan_how how = { s->backend, PRECISION_FP32, RECOMPUTE_NONE };
+    if (decoder_new(&d, &s->model, how, s->leaves, s->state,
+                    (struct model_size){ .batch = 1, .seq = SEQ, .context = SEQ }, 1, &e)) fail_msg("%s", e.text);
+    decoder_feed(d, 0, b.ids, logits);
+    decoder_free(d);
+    inputs_free(b);
+}
+
+/* A trained model's checkpoint, and its logits. */
+struct donated_run { char path[4096]; real logits[SEQ * VOCAB]; };
+
+static void donate(const char *model, const char *set, struct donated_run *out)
+{
+    static int number;
+    char dir[64];
+    struct checkpoint c;
+    struct err e;
+    struct session *s = session_of(model, set);
+    state_fill(s->state, 5);
+    train(s);
+    snprintf(dir, sizeof dir, "%s/%d", folder, number++);
+    json_t *none = json_object();
+    if (checkpoint_save(dir, STEPS, s->leaves, s->state, none, 0, NULL, &c, &e)) fail_msg("%s", e.text);
+    json_decref(none);
+    snprintf(out->path, sizeof out->path, "%s", c.path);
+    decode(s, out->logits);
+    session_free(s);
+}
+
+static struct session *begin(const char *model, const char *set, const struct donated_run *from)
+{
+    struct err e;
+    struct session *s = session_of(model, set);
+    state_fill(s->state, 77);
+    if (start_from(s, from->path, 77, &e)) fail_msg("%s: %s", set, e.text);
+    return s;
+}
+
+static double distance(struct session *s, const struct donated_run *from)
+{
+    real logits[SEQ * VOCAB];
+    double most = 0, size = 0;
+    decode(s, logits);
+    for (int i = 0; i < SEQ * VOCAB; i++) {
+        most = fmax(most, fabs((double)logits[i] - (double)from->logits[i]));
+        size = fmax(size, fabs((double)from->logits[i]));
+    }
+    assert_true(size > 1);                                  /* it has learnt to say something */
+    return most;
+}
+
+static double distance_of(const char *model, const char *set, const struct donated_run *from)
+{
+    struct session *s = begin(model, set, from);
+    double d = distance(s, from);
+    session_free(s);
+    return d;
+}
+
+/* ---- the function stays ---- */
+
+static void test_function_stays(void **state)
+{
+    static const char *const dense_sets[] = {
+        TEXT({"init": {"module": "from", "run": "x"}}),
+        TEXT({"layers": 5, "init": {"module": "from", "run": "x", "map": {"module": "layers", "of": [0, 1, 1, 2, 2],
+              "silent": true}}}),
+        TEXT({"layers": 7, "init": {"module": "from", "run": "x", "map": {"module": "cycle", "from": 1, "to": 2,
+              "times": 3, "silent": true}}}),
+        TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 48, "router": {"module": "staged", "top_k": 2,
+              "normalize": "after"}}, "init": {"module": "from", "run": "x", "map": "upcycle"}}),
+        TEXT({"ffn": {"module": "moe", "experts": 12, "d_ff": 16, "router": {"module": "staged", "top_k": 6,
+              "normalize": "after"}}, "init": {"module": "from", "run": "x", "map": "upcycle"}}),
+        TEXT({"ffn": {"module": "moe", "experts": 12, "d_ff": 16, "shared": "dense", "router": {"module": "staged",
+              "top_k": 3, "score": "sigmoid", "normalize": "after", "scale": 2.5}},
+              "init": {"module": "from", "run": "x", "map": {"module": "upcycle", "shuffle": true}}}),
+        TEXT({"d_model": 64, "init": {"module": "from", "run": "x", "map": "widen"}}),
+        TEXT({"d_model": 96, "ffn.d_ff": 96, "attention.heads": 4, "attention.kv_heads": 2,
+              "init": {"module": "from", "run": "x", "map": {"module": "widen", "noise": 0.5}}}),
+        TEXT({"ffn.d_ff": 144, "init": {"module": "from", "run": "x", "map": {"module": "widen", "noise": 0}}}),
+    };
+    (void)state;
+    struct donated_run from;
+    donate(dense, NULL, &from);
+    for (int i = 0; i < COUNT(dense_sets); i++) {
+        double d = distance_of(dense, dense_sets[i], &from);
+        print_message("    %.2g  %s\n", d, dense_sets[i]);
+        if (!(d < 1e-5)) fail_msg("logits move by %.3g", d);
+    }
+}
+
+/* Gates that do not sum to a constant are made up for as if all experts scored alike, which they nearly do at first. */
+static void test_gates_are_made_up_for(void **state)
+{
+    static const char set[] = TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 24, "router": {"module": "staged",
+        "top_k": 2}}, "init": {"module": "from", "run": "x", "rest": {"module": "normal", "std": 1e-4}, "map": {"module":
+        "upcycle", "compensate": %s}}});
+    (void)state;
+    struct donated_run from;
+    char with[512], without[512];
+    donate(dense, NULL, &from);
+    snprintf(with, sizeof with, set, "true");
+    snprintf(without, sizeof without, set, "false");
+    assert_true(distance_of(dense, with, &from) < 1e-2);
+    assert_true(distance_of(dense, without, &from) > 0.3);
+}
+
+static void test_tied_heads_widen(void **state)
+{
+    (void)state;
+    struct donated_run from;
+    donate(dense, TEXT({"head.tied": true}), &from);
+    double d = distance_of(dense, TEXT({"head.tied": true, "d_model": 64,
+                                        "init": {"module": "from", "run": "x", "map": "widen"}}), &from);
+    if (!(d < 1e-5)) fail_msg("logits move by %.3g", d);
+}
+
+static void test_experts_split(void **state)
+{
+    static const char *const router[] = {
+        TEXT({"module": "staged", "top_k": %d}), TEXT({"module": "staged", "top_k": %d, "normalize": "after"}),
+        TEXT({"module": "staged", "top_k": %d, "score": "sigmoid"}),
+    };
+    (void)state;
+    for (int i = 0; i < COUNT(router); i++) {
+        struct donated_run from;
+        char one[128], its[96], two[512], own[96];
+        snprintf(its, sizeof its, router[i], 2);
+        snprintf(own, sizeof own, router[i], 6);
+        snprintf(one, sizeof one, "{\"ffn.router\": %s}", its);
+        snprintf(two, sizeof two, "{\"ffn.router\": %s, \"ffn.experts\": 12, \"ffn.d_ff\": 8, \"init\": {\"module\": "
+                 "\"from\", \"run\": \"x\", \"map\": {\"module\": \"split\", \"parts\": 3}}}", own);
+        donate(sparse, one, &from);
+        double d = distance_of(sparse, two, &from);
+        print_message("    %.2g  %s\n", d, two);
+        if (!(d < 1e-5)) fail_msg("logits move by %.3g", d);
+    }
+}
+
+/* Copies of a layer that write, and neurons that were drawn anew, do change it. */
+static void test_function_changes(void **state)
+{
+    static const char *const sets[] = {
+        TEXT({"layers": 5, "init": {"module": "from", "run": "x", "map": {"module": "cycle", "from": 1, "to": 1,
+              "times": 3}}}),
+        TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 48, "router": {"module": "staged", "top_k": 2,
+              "normalize": "after"}}, "init": {"module": "from", "run": "x", "map": {"module": "upcycle",
+              "redrawn": 0.5}}}),
+        TEXT({"init": {"module": "from", "run": "x", "fresh": "head.*", "left": "head.*"}}),
+    };
+    (void)state;
+    struct donated_run from;
+    donate(dense, NULL, &from);
+    for (int i = 0; i < COUNT(sets); i++) assert_true(distance_of(dense, sets[i], &from) > 1e-2);
+}
+
+/* ---- values ---- */
+
+static real *values_of(struct session *s, const char *path, int64_t *n)
+{
+    const struct leaf *l = leaves_find(s->leaves, path);
+    assert_non_null(l);
+    *n = shape_count(l->decl.shape);
+    real *values = xmalloc(leaf_bytes(l));
+    state_get(s->state, l, values);
+    return values;
+}
+
+/* As many neurons as asked are drawn anew, the same of each matrix of an expert, others of others. */
+static void test_neurons_are_redrawn(void **state)
+{
+    static const char set[] = TEXT({"ffn": {"module": "moe", "experts": 2, "d_ff": 48, "router": {"module": "staged",
+        "top_k": 1}}, "init": {"module": "from", "run": "x", "map": {"module": "upcycle", "redrawn": 0.25,
+        "compensate": false}}});
+    (void)state;
+    struct donated_run from;
+    int64_t n, all, own;
+    donate(dense, NULL, &from);
+    struct session *s = begin(dense, set, &from), *plain = begin(dense, TEXT({"init": {"module": "from", "run": "x"}}),
+                                                                &from);
+    real *dense_up = values_of(plain, "layers.1.ffn.up.weight", &n), *up = values_of(s, "layers.1.ffn.experts.up.weight",
+                                                                                     &all),
+         *dense_down = values_of(plain, "layers.1.ffn.down.weight", &own),
+         *down = values_of(s, "layers.1.ffn.experts.down.weight", &own);
+    bool differs[2][48];
+    assert_int_equal(all, 2 * n);
+    for (int e = 0; e < 2; e++) {
+        int redrawn = 0;
+        for (int f = 0; f < 48; f++) {
+            bool there = memcmp(up + (e * 48 + f) * 32, dense_up + f * 32, 32 * sizeof *up) != 0, below = false;
+            for (int r = 0; r < 32; r++) below |= down[(e * 32 + r) * 48 + f] != dense_down[r * 48 + f];
+            assert_int_equal(there, below);
+            redrawn += differs[e][f] = there;
+        }
+        assert_int_equal(redrawn, 12);
+    }
+    assert_true(memcmp(differs[0], differs[1], sizeof differs[0]) != 0);
+    free(dense_up);
+    free(dense_down);
+    free(up);
+    free(down);
+    session_free(s);
+    session_free(plain);
+}
+
+/* The bias of loss-free balancing comes along; what the optimizer remembered does not. */
+static void test_what_comes_along(void **state)
+{
+    (void)state;
+    struct donated_run from;
+    donate(sparse, NULL, &from);
+    struct session *s = begin(sparse, TEXT({"init": {"module": "from", "run": "x"}}), &from);
+    int biases = 0, moments = 0;
+    assert_true(distance(s, &from) == 0);
+    for (int i = 0; i < s->leaves->n; i++) {
+        const struct leaf *l = s->leaves->leaf[i];
+        if (l->kind != LEAF_BUFFER || l->decl.dtype != DTYPE_REAL) continue;
+        int64_t n;
+        real *values = values_of(s, l->path, &n), sum = 0;
+        for (int64_t k = 0; k < n; k++) sum += (real)fabs((double)values[k]);
+        if (l->of_update) { assert_true(sum == 0); moments++; }
+        else if (strstr(l->path, "bias")) { assert_true(sum > 0); biases++; }
+        free(values);
+    }
+    assert_true(biases == 2 && moments > 10);
+    train(s);
+    session_free(s);
+}
+
+/* ---- what does not fit ---- */
+
+static void test_mistakes(void **state)
+{
+    static const struct { const char *set, *words; } bad[] = {
+        { TEXT({"layers": 4, "init": {"module": "from", "run": "x"}}), "has 3 layers and this model 4" },
+        { TEXT({"ffn.d_ff": 40, "init": {"module": "from", "run": "x"}}),
+          "layers.0.ffn.gate.weight is [40,32] here and [48,32] in x" },
+        { TEXT({"ffn": {"module": "dense", "d_ff": 48, "activation": "relu2"}, "init": {"module": "from", "run": "x"}}),
+          "x has layers.0.ffn.gate.weight, which has no place in this model: init.left" },
+        { TEXT({"attention.gate": "head", "init": {"module": "from", "run": "x"}}),
+          "x has no layers.0.attention.gate.weight" },
+        { TEXT({"layers": 3, "init": {"module": "from", "run": "x", "map": {"module": "layers", "of": [0, 1, 3]}}}),
+          "layer 2 is to be a copy of layer 3, and x has 3" },
+        { TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 20}, "init": {"module": "from", "run": "x",
+                "map": "upcycle"}}), "4 experts of width 20 cannot be made of copies of" },
+        { TEXT({"d_model": 48, "init": {"module": "from", "run": "x", "map": "widen"}}), "is [61,48] here and [61,32]" },
+    };
+    (void)state;
+    struct donated_run from;
+    struct err e;
+    int missed = 0;
+    donate(dense, NULL, &from);
+    for (int i = 0; i < COUNT(bad); i++) {
+        struct session *s = session_of(dense, bad[i].set);
+        state_fill(s->state, 77);
+        bool refused = start_from(s, from.path, 77, &e) != 0;
+        if (!refused || !strstr(e.text, bad[i].words)) {
+            print_error("%s\n  wanted: %s\n  got: %s\n", bad[i].set, bad[i].words, refused ? e.text : "nothing");
+            missed++;
+        }
+        session_free(s);
+    }
+    assert_int_equal(missed, 0);
+    struct session *s = session_of(dense, TEXT({"layers": 3, "attention.gate": "head", "init": {"module": "from",
+                                                "run": "x", "fresh": "*.gate.weight"}}));
+    assert_int_equal(start_from(s, "/nowhere", 1, &e), -1);
+    session_free(s);
+}
+
+static int make(void **state) { (void)state; return mkdtemp(folder) ? 0 : -1; }
+static int clear(void **state)
+{
+    char command[128];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_function_stays), cmocka_unit_test(test_gates_are_made_up_for),
+        cmocka_unit_test(test_tied_heads_widen),
+        cmocka_unit_test(test_experts_split), cmocka_unit_test(test_function_changes),
+        cmocka_unit_test(test_neurons_are_redrawn), cmocka_unit_test(test_what_comes_along),
+        cmocka_unit_test(test_mistakes),
+    };
+    return cmocka_run_group_tests(tests, make, clear);
+}
