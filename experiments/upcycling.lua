@@ -1,14 +1,18 @@
 -- When does it pay to make a mixture of experts out of a dense model rather than to train it from scratch? Dense models
--- are trained for 100 and for 400 steps; eight experts, copies of each feed-forward, go on from there, as do copies half
--- of whose neurons are drawn anew, and copies cut into 32 experts of a quarter of the width. Scratch is the same mixture
--- from the beginning. All have cost equally many FLOPs at the end, the dense model included.
+-- are trained for 100 and for 400 steps; eight experts, copies of each feed-forward, go on from there, as do copies
+-- half of whose neurons are drawn anew, and copies cut into 32 experts of a quarter of the width. Scratch is the same
+-- mixture from the beginning. All have cost equally many FLOPs at the end, the dense model included.
 -- Expected: copies of the longer one are ahead of scratch (Komatsuzaki 2022), drop-upcycling ahead of copies (Nakamura
 -- 2025), fine-grained ones level with copies (He 2024).
 local sl = require "sluice"
 local base = sl.extend(require "baseline", { ffn = { "dense", d_ff = 96 } })
-local router = { "staged", top_k = 2, normalize = "after" }
-local moe = { "moe", experts = 8, d_ff = 96, router = router, balance = { "bias" } }
-local fine = { "moe", experts = 32, d_ff = 24, router = { "staged", top_k = 8, normalize = "after" }, balance = { "bias" } }
+
+local function experts(n, width, chosen)
+  local router = { "staged", top_k = chosen, normalize = "after" }
+  return { "moe", experts = n, d_ff = width, router = router, balance = { "bias" } }
+end
+
+local moe = experts(8, 96, 2)
 
 local function from(run, map) return { ffn = moe, init = { "from", run = run, map = map } } end
 
@@ -21,7 +25,7 @@ return sl.study {
     dense_100 = { ["train.steps"] = 100 }, dense_400 = {},
     copies_100 = from("dense_100", "upcycle"), copies_400 = from("dense_400", "upcycle"),
     drop_400 = from("dense_400", { "upcycle", redrawn = 0.5 }),
-    fine_400 = { ffn = fine, init = { "from", run = "dense_400", map = "upcycle" } },
+    fine_400 = { ffn = experts(32, 24, 8), init = { "from", run = "dense_400", map = "upcycle" } },
     scratch = { ffn = moe },
   },
 }

@@ -8,7 +8,8 @@ local base = sl.extend(require "baseline", { ffn = { "dense", d_ff = 192 } })
 local dense = { layers = 6 }
 
 local function deeper(silent)
-  return { layers = 6, init = { "from", run = "parent", map = { "cycle", from = 1, to = 2, times = 2, silent = silent } } }
+  local map = { "cycle", from = 1, to = 2, times = 2, silent = silent }
+  return { layers = 6, init = { "from", run = "parent", map = map } }
 end
 
 return sl.study {

@@ -1,8 +1,7 @@
 /* Other layers: layer i is a copy of the other model's layer of[i]. SOLAR (Kim 2023, arXiv 2312.15166) overlaps two
    copies: of 32 layers 0 .. 23, then 8 .. 31. silent: of a layer that stands there for the second time the branches
    write nothing at first, so that where they are added to the stream the function is that of the layers named once, in
-   their order (LLaMA Pro, Wu 2024). Settings that differ by layer are those of this model: `sl.layers` in Lua writes
-   them for the same list. */
+   their order (LLaMA Pro, Wu 2024). Settings that differ by layer, as windows do, are those of this model. */
 #include "model/module.h"
 
 struct conf { struct ints of; int silent; };

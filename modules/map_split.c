@@ -1,6 +1,6 @@
 /* Experts of the other model cut into `parts` narrower ones, of which `parts` times as many are chosen: m N experts of
-   width F / m (DeepSeekMoE, Dai 2024). The parts of one have its row of the router, so that they are chosen together, and
-   the function stays, for the gates of parts add up: of scores that compete, or are normalised, each part gets 1 / m of
+   width F / m (DeepSeekMoE, Dai 2024). The parts of one have its row of the router, so that they are chosen together,
+   and the function stays, for the gates of parts add up: of scores that compete, or are normalised, each part gets 1 / m of
    the gate, which `down` makes up for. */
 #include "model/module.h"
 
@@ -58,9 +58,10 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     int layer = path_layer(l->path, &rest);
     if (!from || layer < 0 || shape_equal(from->shape, l->decl.shape)) return mapping_as(m, l, l->path, NULL);
     struct stack to = stack_of(l->decl.shape), of = stack_of(from->shape);
+    bool divided = l->role == ROLE_FFN_DOWN && router_of(m, layer).gate_over != GATE_ALONE;
     if (l->decl.shape.rank == 3 && to.matrices == of.matrices * c->parts &&
         to.rows * to.columns * c->parts == of.rows * of.columns)
-        return cut(m, l, from, c->parts, l->role == ROLE_FFN_DOWN && router_of(m, layer).gate_over != GATE_ALONE ? c->parts : 1);
+        return cut(m, l, from, c->parts, divided ? c->parts : 1);
     if (l->decl.shape.rank < 3 && l->decl.shape.dim[0] == from->shape.dim[0] * c->parts)
         return repeated(m, l, from, layer, c->parts);
     return mapping_as(m, l, l->path, NULL);

@@ -1,8 +1,8 @@
 /* Dense feed-forwards become experts, copies of them (Komatsuzaki 2022, arXiv 2212.05055). Where experts are G times
    narrower, expert e is the part e mod G of a copy, and the G experts of a copy share one row of the router, so that
-   they are chosen together (He 2024, arXiv 2410.07524). What gates take from the sum, `down` makes up for, exactly where
-   gates of the chosen sum to a constant, and otherwise as if all experts scored alike; a router that is not normalised
-   begins better with small weights. The function stays where it is exact and top_k is a multiple of G.
+   they are chosen together (He 2024, arXiv 2410.07524). What gates take from the sum, `down` makes up for, exactly
+   where gates of the chosen sum to a constant, and otherwise as if all experts scored alike; a router that is not
+   normalised begins better with small weights. The function stays where it is exact and top_k is a multiple of G.
    redrawn: share of an expert's hidden neurons that are drawn anew, as wide as the copied weights are (Drop-Upcycling,
    Nakamura 2025, arXiv 2502.19261). shuffle: each copy is cut in another order (Qwen2-57B-A14B). Shared experts begin
    with draws, and write nothing at first. Layers that are dense here too stay as they are. */
@@ -87,8 +87,8 @@ static struct made expert(struct mapping *m, const struct conf *c, const struct 
     memset(first, 0, (size_t)k.experts * sizeof *first);
     double by = down && c->compensate ? made_up(m, layer, k) : 1;
     const int32_t *neurons = neurons_of(m, c, layer, k);
-    struct donation part = { .from = from, .matrix = first, .row = down ? NULL : neurons, .column = down ? neurons : NULL,
-                         .by = by };
+    struct donation part = { .from = from, .matrix = first, .row = down ? NULL : neurons,
+                             .column = down ? neurons : NULL, .by = by };
     const char *what = k.parts > 1 ? arena_text(m->arena, "copies in %lld parts", (long long)k.parts) : "copies";
     return mapping_of(m, by == 1 ? what : arena_text(m->arena, "%s, times %g", what, by), 1, &part);
 }

@@ -1,5 +1,5 @@
-/* A wider model of the same function: of what is wider each part is a copy, and what reads copies has its weights shared
-   out among them (Net2Net, Chen 2015; HyperCloning, Samragh 2024, arXiv 2409.12903). Widths are whole multiples, of the
+/* A wider model of the same function: of what is wider each part is a copy, and what reads copies has its weights
+   shared out among them (Net2Net, Chen 2015; HyperCloning, Samragh 2024, arXiv 2409.12903). Widths are whole multiples, of the
    stream, of feed-forwards, of the number of heads; what a head is wide stays, and so does the number of experts.
    noise: the shares of one weight differ by draws that cancel out, without which copies learn alike for ever. */
 #include "model/module.h"
@@ -30,8 +30,8 @@ static double of_tied(struct mapping *m, const struct leaf *l, double wider)
 {
     if (strcmp(l->path, "final_norm.gain") != 0 || !module_traits(m->model->head).tied) return 1;
     if (l->init.value == 0)
-        mapping_fail(m, "%s: a tied head reads what is %g times as wide, and the gain of a zero-centred norm cannot make "
-                        "up for it: head.tied = false", l->path, wider);
+        mapping_fail(m, "%s: a tied head reads what is %g times as wide, and the gain of a zero-centred norm cannot "
+                        "make up for it: head.tied = false", l->path, wider);
     return 1 / wider;
 }
 

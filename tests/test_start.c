@@ -183,8 +183,8 @@ static void test_function_stays(void **state)
 static void test_gates_are_made_up_for(void **state)
 {
     static const char set[] = TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 24, "router": {"module": "staged",
-        "top_k": 2}}, "init": {"module": "from", "run": "x", "rest": {"module": "normal", "std": 1e-4}, "map": {"module":
-        "upcycle", "compensate": %s}}});
+        "top_k": 2}}, "init": {"module": "from", "run": "x", "rest": {"module": "normal", "std": 1e-4},
+        "map": {"module": "upcycle", "compensate": %s}}});
     (void)state;
     struct donated_run from;
     char with[512], without[512];
@@ -268,8 +268,8 @@ static void test_neurons_are_redrawn(void **state)
     donate(dense, NULL, &from);
     struct session *s = begin(dense, set, &from), *plain = begin(dense, TEXT({"init": {"module": "from", "run": "x"}}),
                                                                 &from);
-    real *dense_up = values_of(plain, "layers.1.ffn.up.weight", &n), *up = values_of(s, "layers.1.ffn.experts.up.weight",
-                                                                                     &all),
+    real *dense_up = values_of(plain, "layers.1.ffn.up.weight", &n),
+         *up = values_of(s, "layers.1.ffn.experts.up.weight", &all),
          *dense_down = values_of(plain, "layers.1.ffn.down.weight", &own),
          *down = values_of(s, "layers.1.ffn.experts.down.weight", &own);
     bool differs[2][48];
@@ -333,7 +333,8 @@ static void test_mistakes(void **state)
           "layer 2 is to be a copy of layer 3, and x has 3" },
         { TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 20}, "init": {"module": "from", "run": "x",
                 "map": "upcycle"}}), "4 experts of width 20 cannot be made of copies of" },
-        { TEXT({"d_model": 48, "init": {"module": "from", "run": "x", "map": "widen"}}), "is [61,48] here and [61,32]" },
+        { TEXT({"d_model": 48, "init": {"module": "from", "run": "x", "map": "widen"}}),
+          "is [61,48] here and [61,32]" },
     };
     (void)state;
     struct donated_run from;

@@ -354,8 +354,8 @@ static enum code print_map(const struct study *s, const char *name, bool json)
     int variant = 0;
     while (strcmp(s->variant[variant].name, name) != 0) variant++;
     int failure = run_of(&s->variant[variant]) ? start_map(s, variant, &m, &leaves, arena, &e)
-                                               : err_set(&e, "%s begins with draws: init = { \"from\", run = .. } begins "
-                                                             "with another's weights", name);
+                                               : err_set(&e, "%s begins with draws: init = { \"from\", run = .. } "
+                                                             "begins with another's weights", name);
     struct table *t = table_new(columns, COUNT(columns));
     json_t *list = json_array();
     int n = failure ? 0 : mapping_lines(&m, &line);

@@ -1,5 +1,5 @@
-/* From a donor's tensors to a model's: every tensor of the model has what it is made of, every one of the donor a place, or what
-   is missing is said. */
+/* From a donor's tensors to a model's: every tensor of the model is made of something, every one of the donor has a
+   place, or what is missing is said. */
 #include "mapping.h"
 #include "registry.h"
 

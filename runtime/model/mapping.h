@@ -42,7 +42,7 @@ int mapping_make(struct mapping *m, const struct leaves *leaves);
 /* A line for each group of tensors that are alike but for their layer, to a stream. */
 /* of: the donor's layers, where they are not those of the same numbers. */
 struct mapping_line { const char *name, *from, *how, *of; int layers; bool moved; struct shape shape; };
-int mapping_lines(const struct mapping *m, struct mapping_line **lines);              /* returns how many; of the arena */
+int mapping_lines(const struct mapping *m, struct mapping_line **lines);    /* returns how many; of the arena */
 
 /* ---- for modules of slot `map` ---- */
 

@@ -429,8 +429,8 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
         for (const char *const *q = quantities; *q; q++) known |= strcmp(*q, s->match_quantity) == 0;
         const char *near = nearest_name(s->match_quantity, quantities);
         if (!known)
-            problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops, total_flops",
-                        s->match_quantity, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+            problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops, "
+                        "total_flops", s->match_quantity, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     }
     return problems->n - before;
 }

@@ -1,5 +1,5 @@
-/* Variants that begin with the weights of others: who goes before whom, what a start costs, and whether its tensors have
-   a place. */
+/* Variants that begin with the weights of others: who goes before whom, what a start costs, and whether its tensors
+   have a place. */
 #define _GNU_SOURCE
 #include "base/regular.h"
 #include "study.h"
@@ -19,7 +19,10 @@ static const json_t *start_of(const struct variant *v)
 }
 
 static const char *run_of(const json_t *start) { return json_string_value(json_object_get(start, "run")); }
-static int64_t number_of(const json_t *start, const char *key) { return json_integer_value(json_object_get(start, key)); }
+static int64_t number_of(const json_t *start, const char *key)
+{
+    return json_integer_value(json_object_get(start, key));
+}
 
 static int variant_of(const struct study *s, const char *name)
 {
@@ -223,8 +226,8 @@ void study_begin(struct study *s, int variant, struct problems *problems)
         for (int i = 0; i < s->n_variants; i++) known[i] = s->variant[i].name;
         const char *near = nearest_name(run_of(start), known);
         if (!strchr(run_of(start), '/'))
-            problem_add(problems, "init.run", "'%s': is no variant of this study%s%s%s, no \"runs/NAME/VARIANT\" and no "
-                        "file", run_of(start), near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+            problem_add(problems, "init.run", "'%s': is no variant of this study%s%s%s, no \"runs/NAME/VARIANT\" and "
+                        "no file", run_of(start), near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
         else problem_add(problems, "init.run", "%s", e.text);
     } else {
         const struct variant *from = &(other ? other : s)->variant[its];

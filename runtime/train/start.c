@@ -1,5 +1,5 @@
-/* Reading a donor's values and laying them out as the map says. Whatever the device, they are computed here, so that they
-   have the same bits. */
+/* Reading a donor's values and laying them out as the map says. Whatever the device, they are computed here, so that
+   they have the same bits. */
 #define _GNU_SOURCE
 #include "start.h"
 #include "base/draw.h"
@@ -80,8 +80,9 @@ static struct spread spread_of(const float *value, int64_t n)
 {
     double sum = 0, square = 0;
     for (int64_t i = 0; i < n; i++) sum += (double)value[i];
-    for (int64_t i = 0; i < n; i++) square += ((double)value[i] - sum / (double)n) * ((double)value[i] - sum / (double)n);
-    return (struct spread){ sum / (double)n, sqrt(square / (double)n) };
+    double mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) square += ((double)value[i] - mean) * ((double)value[i] - mean);
+    return (struct spread){ mean, sqrt(square / (double)n) };
 }
 
 static double drawn(struct spread s, uint64_t key, uint64_t index)
@@ -106,7 +107,8 @@ static double share(const struct donation *p, uint64_t key, uint64_t index, int6
 }
 
 /* to += what a part gives. */
-static void add_part(const struct donation *p, struct stack k, struct stack of, const float *from, uint64_t key, double *to)
+static void add_part(const struct donation *p, struct stack k, struct stack of, const float *from, uint64_t key,
+                     double *to)
 {
     struct spread s = spread_of(from, of.matrices * of.rows * of.columns);
     int64_t copies = k.columns / of.columns;

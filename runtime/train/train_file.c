@@ -289,7 +289,8 @@ static int open_state(struct trainer *t, const struct past *past, struct checkpo
     *own = t->done;
     if (failure) return -1;
     find_trunk(t, past->exists, trunk);
-    if (!*trunk->dir && t->done == 0 && model_start(&t->session->model)) return start_load(t->study, t->number, t->session, t->started, &t->err);
+    if (!*trunk->dir && t->done == 0 && model_start(&t->session->model))
+        return start_load(t->study, t->number, t->session, t->started, &t->err);
     if (!*trunk->dir || take(t, trunk->checkpoint, trunk->config_hash, &its) == 0) return 0;
     if (access(trunk->checkpoint, F_OK) == 0) return -1;
     state_fill(t->session->state, t->point->seed);
