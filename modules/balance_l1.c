@@ -95,7 +95,9 @@ static void build(struct build *b, struct pick self, const struct routing *r)
                 *loss = c->balance ? dot(g, load_before(b, r, build_present_mean(b, above)), mean) : weighted_sum(g, mean, NULL);
     t->loss = plus(g, t->loss, loss);
     t->used = plus(g, t->used, weighted_sum(g, build_present(b, above, 0), NULL));
-    t->wanted = plus(g, t->wanted, build_constant(b, (double)r->k * (double)b->tokens));
+    t->wanted = plus(g, t->wanted, b->present
+                     ? scale(g, weighted_sum(g, build_present(b, build_ones(b, SHAPE(b->tokens)), 0), NULL), r->k)
+                     : build_constant(b, (double)r->k * (double)b->tokens));
     t->layers++;
     build_metric(b, "router_lambda", t->lambda, "", BETTER_NONE, "weight of the L1 loss of the step");
 }
