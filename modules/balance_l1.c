@@ -92,7 +92,8 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     struct together *t = together(b, c);
     struct node *above = build_above(b, detach(g, r->score)),                              /* [T,E]: 1 or 0 */
                 *mean = build_present_mean(b, r->score),                                                 /* [E] */
-                *loss = c->balance ? dot(g, load_before(b, r, build_present_mean(b, above)), mean) : weighted_sum(g, mean, NULL);
+                *loss = c->balance ? dot(g, load_before(b, r, build_present_mean(b, above)), mean)
+                                   : weighted_sum(g, mean, NULL);
     t->loss = plus(g, t->loss, loss);
     t->used = plus(g, t->used, weighted_sum(g, build_present(b, above, 0), NULL));
     t->wanted = plus(g, t->wanted, b->present

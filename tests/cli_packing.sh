@@ -133,8 +133,9 @@ written = b"<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
 check("a chat and a prompt are written alike", {"a.jsonl": chat(("user", "a"), ("assistant", "b"))},
       ["in", "--answers", "chat"], docs=[written], says=["targets    11, 17.5 % of the tokens"])
 check("of prompts", {"a.jsonl.gz": gzip.compress(pair("a", "b"))}, ["in", "--answers", "prompt"], docs=[written])
-check("a list of examples, a file that is no JSON, --seq", {"a.json": b"[" + pair("a", "b") + b"," + pair("a", "b") + b"]",
-      "README.md": b"no"}, ["in", "--answers", "prompt", "--seq", "20"], docs=[written, written],
+check("a list of examples, a file that is no JSON, --seq",
+      {"a.json": b"[" + pair("a", "b") + b"," + pair("a", "b") + b"]", "README.md": b"no"},
+      ["in", "--answers", "prompt", "--seq", "20"], docs=[written, written],
       says=["in/README.md  no JSON", "duplicates 1", "windows    4 of 20 tokens", "2 examples are longer and cut"])
 check("no JSON that is named", {"a.txt": b"a"}, ["in/a.txt", "--answers", "chat"], code=4,
       says=["in/a.txt: is no JSON: --answers reads .jsonl, .ndjson and .json"])

@@ -63,7 +63,8 @@ static void example_refused(enum answers how, const char *line, const char *word
 {
     char lines[500];
     snprintf(lines, sizeof lines, "%s\n%s\n", how == ANSWERS_CHAT
-             ? "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}" : "{\"prompt\": \"a\", \"completion\": \"b\"}",
+             ? "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}"
+                 : "{\"prompt\": \"a\", \"completion\": \"b\"}",
              line);
     const char *input = write_text("wrong.jsonl", lines);
     struct pack_options o = { .answers = how };
@@ -85,11 +86,14 @@ static void test_wrong_examples(void **state)
         { "{\"messages\": {}}", "14: 'messages' is an object: must be a list of messages" },
         { "{\"messages\": null}", "14: 'messages' is null: must be a list of messages" },
         { "{\"messages\": []}", "14: 'messages' is an empty list" },
-        { "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "14: 'messages' has no message of the assistant" },
+        { "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
+          "14: 'messages' has no message of the assistant" },
         { "{\"messages\": [{\"role\": \"asistant\", \"content\": \"a\"}]}",
           "15: message 1: 'role' is 'asistant' (did you mean 'assistant'?): must be system, user or assistant" },
-        { "{\"messages\": [{\"role\": \"user\", \"content\": 5}]}", "43: message 1: 'content' is a number: must be a string" },
-        { "{\"messages\": [{\"from\": \"gpt\", \"value\": \"a\"}]}", "15: message 1: no field 'role'; there is from, value" },
+        { "{\"messages\": [{\"role\": \"user\", \"content\": 5}]}",
+          "43: message 1: 'content' is a number: must be a string" },
+        { "{\"messages\": [{\"from\": \"gpt\", \"value\": \"a\"}]}",
+          "15: message 1: no field 'role'; there is from, value" },
         { "{\"messages\": [\"a\"]}", "15: message 1: the value is a string: must be an object" },
         { "[]", "1: the value is a list: must be an object" },
         { "\"a\"", "1: the value is a string: must be an object" },
@@ -97,7 +101,8 @@ static void test_wrong_examples(void **state)
         { "{\"messages\": [{\"role\": \"user\" \"content\": \"a\"}]}", "31: expected ',' or '}'" },
     };
     static const char *const prompt[][2] = {
-        { "{\"promt\": \"a\", \"completion\": \"b\"}", "1: no field 'prompt' (is it 'promt'?); there is promt, completion" },
+        { "{\"promt\": \"a\", \"completion\": \"b\"}",
+          "1: no field 'prompt' (is it 'promt'?); there is promt, completion" },
         { "{\"prompt\": \"a\"}", "1: no field 'completion'; there is prompt" },
         { "{\"prompt\": [\"a\"], \"completion\": \"b\"}", "12: 'prompt' is a list: must be a string" },
         { "{\"prompt\": \"a\", \"completion\": true}", "31: 'completion' is true or false: must be a string" },
@@ -110,7 +115,8 @@ static void test_wrong_templates(void **state)
 {
     (void)state;
     static const struct { enum answers how; const char *template, *words; } wrong[] = {
-        { ANSWERS_CHAT, "a{role}\n{contents}x", "line 2: column 1: no placeholder '{contents}' (did you mean '{content}'?)" },
+        { ANSWERS_CHAT, "a{role}\n{contents}x",
+          "line 2: column 1: no placeholder '{contents}' (did you mean '{content}'?)" },
         { ANSWERS_CHAT, "{role}", "line 1: column 7: '{content}' is missing: there is no answer in it" },
         { ANSWERS_CHAT, "{content}.", "line 1: column 11: '{role}' is missing" },
         { ANSWERS_CHAT, "{role}{content}", "line 1: column 16: nothing closes the answer" },
@@ -155,7 +161,8 @@ static void test_damage_is_found(void **state)
     (void)state;
     size_t size;
     struct corpus *c = packed_as(ANSWERS_PROMPT, NULL, "{prompt}={completion};",
-                                 "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"cd\", \"completion\": \"efg\"}\n");
+                                 "{\"prompt\": \"a\", \"completion\": \"b\"}\n"
+                                 "{\"prompt\": \"cd\", \"completion\": \"efg\"}\n");
     struct err e;
     uint64_t tokens = corpus_info(c)->tokens;
     corpus_close(c);
@@ -189,7 +196,8 @@ static void test_damage_is_found(void **state)
 static void test_join(void **state)
 {
     (void)state;
-    corpus_close(packed_as(ANSWERS_PROMPT, NULL, "{prompt}={completion};", "{\"prompt\": \"a\", \"completion\": \"b\"}\n"));
+    corpus_close(packed_as(ANSWERS_PROMPT, NULL, "{prompt}={completion};",
+        "{\"prompt\": \"a\", \"completion\": \"b\"}\n"));
     const char *text = "text", *inputs[] = { make_tokens("text.tok", &text, 1, 0), in("examples.tok") };
     struct pack_options o = { 0 };
     struct packed made;
@@ -217,11 +225,13 @@ static struct corpus *many(double held_out)
 {
     FILE *f = fopen(in("many.jsonl"), "wb");
     for (int d = 0; d < EXAMPLES; d++)
-        fprintf(f, "{\"prompt\": \"%03d%.*s\", \"completion\": \"%.*s\"}\n", d, d * 7 % 23, "abcdefghijklmnopqrstuvwxyz",
+        fprintf(f, "{\"prompt\": \"%03d%.*s\", \"completion\": \"%.*s\"}\n", d, d * 7 % 23,
+            "abcdefghijklmnopqrstuvwxyz",
                 1 + d % 9, "123456789");
     fclose(f);
     const char *input = in("many.jsonl");
-    struct pack_options o = { .answers = ANSWERS_PROMPT, .template = "{prompt}={completion};{end}\n", .held_out = held_out };
+    struct pack_options o = { .answers = ANSWERS_PROMPT, .template = "{prompt}={completion};{end}\n",
+        .held_out = held_out };
     struct packed made;
     struct err e;
     if (corpus_pack(&input, 1, in("many.tok"), &o, &made, &e)) fail_msg("%s", e.text);
@@ -296,7 +306,8 @@ static void test_all_count(void **state)
     assert_int_equal(corpus_windows(c, SEQ), corpus_windows(plain, SEQ) + 1);
     corpus_close(c);
     c = packed_as(ANSWERS_PROMPT, NULL, "{prompt}{completion}[",
-                  "{\"prompt\": \"0\", \"completion\": \"123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ()\"}");
+                  "{\"prompt\": \"0\", \"completion\": "
+                  "\"123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ()\"}");
     assert_int_equal(corpus_windows(c, SEQ), 4);
     for (int first = 0; first < 12; first += 4) {
         struct windows a = take(plain, 5, first, 4, SEQ), b = take(c, 5, first, 4, SEQ);

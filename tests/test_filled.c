@@ -146,6 +146,42 @@ static void test_packed_as_apart(void **state)
     }
 }
 
+/* The denominator is that of the whole step: of one piece, or of two of which the second has few targets. */
+static void test_denominator_of_the_step(void **state)
+{
+    (void)state;
+    static const char *const models[] = { "{}", TEXT({"head.mtp": "sequential"}) };
+    for (int m = 0; m < COUNT(models); m++) {
+        struct tiny whole = filled_new(models[m], 2), part = filled_new(models[m], 1);
+        put(&whole, 0, 0, first, FIRST, 4);
+        fill(&whole, 0, FIRST, 0);
+        put(&whole, 1, 0, second, SECOND, 2);
+        fill(&whole, 1, SECOND, 0);
+        tiny_step(&whole, 0);
+        plan_begin(part.plan, 0, 1000, 2);
+        for (int pass = 0; pass < 2; pass++)
+            for (int micro = 0; micro < 2; micro++) {
+                put(&part, 0, 0, micro ? second : first, micro ? SECOND : FIRST, micro ? 2 : 4);
+                fill(&part, 0, micro ? SECOND : FIRST, 0);
+                tiny_put(&part);
+                if (pass == 0) { plan_ahead(part.plan, micro); continue; }
+                plan_forward(part.plan, micro);
+                plan_backward(part.plan, micro);
+            }
+        plan_update(part.plan);
+        static const char *const metrics[] = { "loss", "objective", "grad_norm", "targets" };
+        for (int i = 0; i < COUNT(metrics); i++) {
+            double x, y;
+            tiny_metric(&whole, metrics[i], -1, &x);
+            tiny_metric(&part, metrics[i], -1, &y);
+            if (!(fabs(x - y) <= 1e-6 * fmax(1, fabs(x))))
+                fail_msg("%s: %s %g, in pieces %g", models[m], metrics[i], x, y);
+        }
+        tiny_free(&whole);
+        tiny_free(&part);
+    }
+}
+
 /* Other tokens in what fills up: the same loss, the same weights after the step. */
 static void check_fill(const char *name, struct tiny *t, struct tiny *other)
 {
@@ -179,7 +215,8 @@ static struct tiny switched(const struct toggle *on, bool *refused)
     t.graph->keep = true;
     model_build(t.graph, t.arena, &t.model, &t.train, MODE_TRAIN, (struct model_size){ .batch = 1, .seq = SEQ });
     *refused = t.graph->failed;
-    if (*refused && !strstr(t.graph->err.text, "would count what fills them")) fail_msg("%s: %s", on->name, t.graph->err.text);
+    if (*refused && !strstr(t.graph->err.text, "would count what fills them"))
+        fail_msg("%s: %s", on->name, t.graph->err.text);
     if (!*refused) tiny_start(&t, 3);
     return t;
 }
@@ -250,7 +287,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mean_over_what_counts), cmocka_unit_test(test_documents_do_not_see_each_other),
-        cmocka_unit_test(test_packed_as_apart), cmocka_unit_test(test_what_fills_up_moves_nothing),
+        cmocka_unit_test(test_packed_as_apart), cmocka_unit_test(test_denominator_of_the_step),
+        cmocka_unit_test(test_what_fills_up_moves_nothing),
         cmocka_unit_test(test_full_as_text), cmocka_unit_test(test_answers_of_one_token),
     };
     return cmocka_run_group_tests(tests, toggles_begin, toggles_end);

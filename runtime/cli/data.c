@@ -19,11 +19,11 @@ static const struct option options[] = {
                         "(prompt,completion)" },
     { "answers", 0, "FORM", "of pack: JSON objects are examples whose answers alone count as targets: chat, a list of "
                             "messages with role and content; or prompt, a prompt and a completion" },
-    { "template", 0, "TEXT", "of pack, with --answers: how a message, or an example, is written: {role} and {content}, or "
-                             "{prompt} and {completion}; answers count up to {end}" },
+    { "template", 0, "TEXT", "of pack, with --answers: how a message, or an example, is written: {role} and "
+                             "{content}, or {prompt} and {completion}; answers count up to {end}" },
     { "seq", 0, "N", "with answers: say how windows of so many tokens are filled, and how many examples are longer" },
-    { "strict", 0, NULL, "of pack: JSON that is broken or has no text is an error, not skipped; with --answers it always "
-                         "is" },
+    { "strict", 0, NULL, "of pack: JSON that is broken or has no text is an error, not skipped; with --answers it "
+                         "always is" },
     { "quiet", 'q', NULL, "of pack: do not list the inputs" },
     { "verify", 0, NULL, "of inspect: read the whole file and hold it against its hash" },
     { "json", 0, NULL, "machine-readable" },
@@ -88,14 +88,15 @@ static void add_answers(const struct corpus *corpus, int seq, json_t *j)
     struct answers_facts f = corpus_answers_facts(corpus, seq);
     char text[FORMAT_SIZE];
     if (j) {
-        json_object_set_new(j, "answers", json_pack("{s:I, s:I, s:[I,I,I], s:[I,I,I]}", "tokens", (json_int_t)i->answers,
-                                                    "train_tokens", (json_int_t)i->train_answers,
-                                                    "prompt_lengths", (json_int_t)f.prompt[0], (json_int_t)f.prompt[1],
-                                                    (json_int_t)f.prompt[2], "lengths", (json_int_t)f.answer[0],
-                                                    (json_int_t)f.answer[1], (json_int_t)f.answer[2]));
+        json_object_set_new(j, "answers", json_pack(
+            "{s:I, s:I, s:[I,I,I], s:[I,I,I]}", "tokens", (json_int_t)i->answers,
+            "train_tokens", (json_int_t)i->train_answers, "prompt_lengths", (json_int_t)f.prompt[0],
+            (json_int_t)f.prompt[1], (json_int_t)f.prompt[2], "lengths", (json_int_t)f.answer[0],
+            (json_int_t)f.answer[1], (json_int_t)f.answer[2]));
         if (seq)
-            json_object_set_new(j, "windows", json_pack("{s:i, s:I, s:f, s:I}", "seq", seq, "number", (json_int_t)f.windows,
-                                                        "filled", f.filled, "longer", (json_int_t)f.longer));
+            json_object_set_new(j, "windows", json_pack("{s:i, s:I, s:f, s:I}", "seq", seq, "number",
+                                                        (json_int_t)f.windows, "filled", f.filled, "longer",
+                                                        (json_int_t)f.longer));
         return;
     }
     printf("targets    %s, %.1f %% of the tokens: those of answers\n", format_count((double)i->answers, text),
@@ -115,7 +116,8 @@ static void print_all_count(const struct packed *made)
             printf("note       all tokens of %s count: it is text, without answers\n", made->file[i].path);
 }
 
-static enum code pack_to(const struct call *c, const char *out, const struct pack_options *o, int seq, struct packed *made)
+static enum code pack_to(const struct call *c, const char *out, const struct pack_options *o, int seq,
+                         struct packed *made)
 {
     struct corpus *corpus;
     struct err e;

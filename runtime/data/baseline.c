@@ -35,7 +35,8 @@ static void tally_samples(struct counts *n, const struct corpus *c, const struct
 {
     int64_t windows = corpus_windows(c, s->seq);
     if (s->n >= windows) {
-        tally_set(n, c, &(struct eval_set){ .span = c->answer ? c->info.train_tokens - 1 : (uint64_t)(windows * s->seq) });
+        uint64_t span = c->answer ? c->info.train_tokens - 1 : (uint64_t)(windows * s->seq);
+        tally_set(n, c, &(struct eval_set){ .span = span });
         return;
     }
     struct inputs b = inputs_new(1, s->seq);

@@ -1,5 +1,5 @@
-/* Batches as pure functions of (seed, sample): a split is cut into windows, an epoch is a keyed permutation of them. Text
-   is cut anywhere; of data with answers windows hold whole documents (layout.c). */
+/* Batches as pure functions of (seed, sample): a split is cut into windows, an epoch is a keyed permutation of them.
+   Text is cut anywhere; of data with answers windows hold whole documents (layout.c). */
 #include "corpus.h"
 
 #include <stdlib.h>

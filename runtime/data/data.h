@@ -57,7 +57,7 @@ void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batc
 /* What is measured on: so many targets, among the `span` tokens that follow `first`, which are all of them but where
    there are answers. However it is cut into windows and batches, each is a target once, and the order is the file's;
    what fills up a window, or the last batch, is not present. */
-struct eval_set { uint64_t first, span, targets; struct hash hash; };      /* hash: of the corpus' identity, and these */
+struct eval_set { uint64_t first, span, targets; struct hash hash; };      /* hash: of the corpus' identity too */
 /* Of the held-out split; most: targets, 0: all */
 struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);
 int64_t eval_windows(const struct corpus *c, const struct eval_set *s, int seq);

@@ -10,7 +10,8 @@ static const struct form {
 } forms[] = {
     [ANSWERS_CHAT] = { "messages", "role", "content", "<|im_start|>{role}\\n{content}<|im_end|>{end}\\n" },
     [ANSWERS_PROMPT] = { "prompt,completion", "prompt", "completion",
-                         "<|im_start|>user\\n{prompt}<|im_end|>\\n<|im_start|>assistant\\n{completion}<|im_end|>{end}\\n" },
+                         "<|im_start|>user\\n{prompt}<|im_end|>\\n"
+                         "<|im_start|>assistant\\n{completion}<|im_end|>{end}\\n" },
 };
 
 /* ---- the template ---- */
@@ -108,7 +109,8 @@ int examples_read(struct examples *a, const struct pack_options *o, struct err *
     bool two = o->answers == ANSWERS_PROMPT;
     a->how = o->answers;
     if (two != (comma != NULL) || (comma && (strchr(comma + 1, ',') || comma == names || !comma[1])))
-        return err_set(e, "--key '%s': must be %s, as %s", names, two ? "two names with a comma" : "one name", f->fields);
+        return err_set(e, "--key '%s': must be %s, as %s", names, two ? "two names with a comma" : "one name",
+                       f->fields);
     buffer_append(&a->fields, names, strlen(names) + 1);
     if (comma) a->fields.bytes[comma - names] = 0;
     if (!text) text = f->template;
@@ -153,39 +155,49 @@ static bool expect_kind(struct examples *a, struct jsontext *j, const char *what
     const char *is = jsontext_kind(j);
     if (j->at < j->end && *j->at == opens) return true;
     const char *quote = *name ? "'" : "";
-    snprintf(a->why, sizeof a->why, "%s%s%s%s is %s: must be %s", what, quote, *name ? name : "the value", quote, is, must);
+    snprintf(a->why, sizeof a->why, "%s%s%s%s is %s: must be %s", what, quote, *name ? name : "the value", quote, is,
+             must);
     return refuse(a, j, j->at);
 }
 
-/* Whether the members of this object that have these names, ended by 0, were there; each is read by `member`. */
-typedef bool reader(struct examples *a, struct jsontext *j, const char *what, const char *name, int i);
-static bool read_object(struct examples *a, struct jsontext *j, const char *what, const char *names, int n, reader *member)
+/* A member of this name; `found`: names of those that are there, each ended by 0. */
+static bool lacks(struct examples *a, struct jsontext *j, const char *at, const char *what, const char *name,
+                  const struct buffer *found)
 {
-    const char *begin = (expect_kind(a, j, what, "", '{', "an object"), j->at), *all[34], *name = names;
+    enum { MOST = 32 };
+    const char *all[MOST + 1], *next = found->bytes;
+    int n = 0, size = sizeof a->why;
+    for (; n < MOST && found->used && next < found->bytes + found->used; next += strlen(next) + 1) all[n++] = next;
+    all[n] = NULL;
+    const char *near = nearest_name(name, all);
+    int used = snprintf(a->why, sizeof a->why, "%sno field '%s'%s%s%s", what, name, near ? " (is it '" : "",
+                        near ? near : "", near ? "'?)" : "");
+    for (int k = 0; k < n && used < size; k++)
+        used += snprintf(a->why + used, (size_t)(size - used), "%s%s", k ? ", " : "; there is ", all[k]);
+    return refuse(a, j, at);
+}
+
+/* Reads the members of an object that have these n names, each ended by 0; all must be there. */
+typedef bool reader(struct examples *a, struct jsontext *j, const char *what, const char *name, int i);
+static bool read_object(struct examples *a, struct jsontext *j, const char *what, const char *names, int n,
+                        reader *member)
+{
     struct buffer found = { 0 };
-    int seen = 0, count = 0;
-    if (j->why || jsontext_opens_empty(j, '{', '}')) name = names;
-    else do {
-        if (!jsontext_string(j, &a->names, "expected a name in quotes") || !jsontext_expects(j, ':')) break;
+    const char *name;
+    int seen = 0, i;
+    if (!expect_kind(a, j, what, "", '{', "an object")) return false;
+    const char *begin = j->at;
+    bool goes_on = !jsontext_opens_empty(j, '{', '}');
+    while (goes_on && jsontext_string(j, &a->names, "expected a name in quotes") && jsontext_expects(j, ':')) {
         buffer_append(&a->names, "", 1);
         buffer_append(&found, a->names.bytes, a->names.used);
-        int i = 0;
-        for (name = names; i < n && strcmp(name, a->names.bytes); i++) name += strlen(name) + 1;
+        for (i = 0, name = names; i < n && strcmp(name, a->names.bytes); i++) name += strlen(name) + 1;
         if (i == n) jsontext_skip(j);
         else if (member(a, j, what, name, i)) seen |= 1 << i;
-    } while (!j->why && jsontext_goes_on(j, '}'));
-    for (const char *at = found.bytes; at && at < found.bytes + found.used && count < 32; at += strlen(at) + 1) all[count++] = at;
-    all[count] = NULL;
-    name = names;
-    for (int i = 0; i < n && !j->why; name += strlen(name) + 1, i++) {
-        if (seen & 1 << i) continue;
-        const char *near = nearest_name(name, all);
-        int used = snprintf(a->why, sizeof a->why, "%sno field '%s'%s%s%s", what, name, near ? " (is it '" : "",
-                            near ? near : "", near ? "'?)" : "");
-        for (int k = 0; k < count && used < (int)sizeof a->why; k++)
-            used += snprintf(a->why + used, sizeof a->why - (size_t)used, "%s%s", k ? ", " : "; there is ", all[k]);
-        refuse(a, j, begin);
+        goes_on = jsontext_goes_on(j, '}');
     }
+    for (i = 0, name = names; i < n && !j->why; i++, name += strlen(name) + 1)
+        if (!(seen & 1 << i)) lacks(a, j, begin, what, name, &found);
     free(found.bytes);
     return !j->why;
 }
@@ -211,8 +223,8 @@ static bool read_turn(struct examples *a, struct jsontext *j, int number, bool *
         }
     buffer_append(&a->value[0], "", 1);
     const char *near = nearest_name(a->value[0].bytes, roles);
-    snprintf(a->why, sizeof a->why, "%s'role' is '%.40s'%s%s%s: must be system, user or assistant", what, a->value[0].bytes,
-             near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    snprintf(a->why, sizeof a->why, "%s'role' is '%.40s'%s%s%s: must be system, user or assistant", what,
+             a->value[0].bytes, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     return refuse(a, j, begin);
 }
 

@@ -100,7 +100,8 @@ int join_inputs(struct packer *p, const struct walk *w, const char *const *input
         p->header.vocab = (uint32_t)i->vocab;
         strcpy(p->header.tokenizer, i->tokenizer);
         for (int k = 0; k < opened; k++) if (corpus[k]->answer) p->header.version = TOKENS_ANSWERS;
-        for (int k = 0; k < opened; k++) p->made->file[k].all_count = p->header.version != TOKENS_TEXT && !corpus[k]->answer;
+        bool answers = p->header.version == TOKENS_ANSWERS;
+        for (int k = 0; k < opened; k++) p->made->file[k].all_count = answers && !corpus[k]->answer;
         put_all(p, corpus, n, held);
     }
     for (int i = 0; i < opened; i++) corpus_close(corpus[i]);

@@ -59,7 +59,8 @@ static void take(struct sink *sink, const char *text, const char *counts, size_t
     const char *answer = counts ? memchr(counts, 1, length) : NULL;
     uint64_t words = hash_words(&p->words, text, length),
              prompt = answer ? hash_words(&p->words, text, (size_t)(answer - counts)) : words;
-    struct held held = { { words, hash_bytes(text, length).low, prompt, is_held_out(p, prompt) }, p->text.used, length };
+    struct held held = { { words, hash_bytes(text, length).low, prompt, is_held_out(p, prompt) }, p->text.used,
+                         length };
     buffer_append(&p->seen, &held.seen, sizeof held.seen);
     if (!held.seen.held) {
         emit_document(p, text, counts, length);
@@ -97,8 +98,9 @@ static void emit_held_out(struct packer *p)
     struct held *held = (void *)p->held.bytes;
     size_t n = p->held.used / sizeof *held;
     if (n) qsort(held, n, sizeof *held, by_hashes);
+    const char *counts = p->counts.bytes;
     for (size_t i = 0; i < n; i++)
-        emit_document(p, p->text.bytes + held[i].at, p->counts.used ? p->counts.bytes + held[i].at : NULL, held[i].length);
+        emit_document(p, p->text.bytes + held[i].at, counts ? counts + held[i].at : NULL, held[i].length);
 }
 
 static void count_alike(struct packer *p, struct packed *made)
@@ -206,7 +208,8 @@ static int write_file(const char *const *inputs, int n, const char *out_path, st
     }
     if (o->answers) p.header.version = TOKENS_ANSWERS;
     const char *slash = strrchr(out_path, '/');
-    struct walk w = { .options = o, .examples = o->answers ? &examples : NULL, .to = &p.sink, .made = made, .folder = "." };
+    struct walk w = { .options = o, .examples = o->answers ? &examples : NULL, .to = &p.sink, .made = made,
+                      .folder = "." };
     if (slash) w.folder = arena_text(made->arena, "%.*s", (int)(slash - out_path + 1), out_path);
     *h = (struct token_header){ 0 };
     packer_emit(&p, h, sizeof *h);

@@ -197,7 +197,8 @@ static int check_layers(const struct choices *c, enum store_group group, int64_t
 static int open_record(struct choices *c, const struct point *p, const struct corpus *corpus,
                        const struct eval_set *eval, struct err *e)
 {
-    if (find_point(c, p, e) || reader_open(&c->reader, c->path, e) || check_owner(c, corpus_info(corpus), eval, e)) return -1;
+    if (find_point(c, p, e) || reader_open(&c->reader, c->path, e)) return -1;
+    if (check_owner(c, corpus_info(corpus), eval, e)) return -1;
     if (open_rows(c, STORE_TRAIN, e) || open_rows(c, STORE_EVAL, e) || check_steps(c, e)) return -1;
     return check_layers(c, STORE_TRAIN, c->session->train.batch, e) ||
            check_layers(c, STORE_EVAL, eval_windows(corpus, eval, (int)session_eval_size(c->session).seq), e);
