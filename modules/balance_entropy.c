@@ -19,8 +19,8 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     if (c->token != 0)
         build_loss(b, "token_entropy", mean_rows(g, build_present(b, row_entropy(g, r->share), 0)), c->token);
     if (c->marginal != 0 && b->mode == MODE_TRAIN)
-        build_loss(b, "marginal_entropy", row_entropy(g, view(g, mean_rows(g, r->share), SHAPE(1, r->experts))),
-                   c->marginal);
+        build_whole_loss(b, "marginal_entropy",
+                         row_entropy(g, view(g, build_present_mean(b, r->share), SHAPE(1, r->experts))), c->marginal);
 }
 
 static void traits(struct pick self, struct traits *t)

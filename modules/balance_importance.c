@@ -16,7 +16,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     struct node *gates = scatter(g, r->gate, r->chosen, r->experts),                             /* [T,E] */
                 *importance = scale(g, mean_rows(g, gates), (double)b->tokens);                 /* [E] */
     build_metric_as(b, "expert_importance", importance, "", CARRY_SUM, BETTER_NONE, "sum of the gates of each expert");
-    if (b->mode == MODE_TRAIN) build_loss(b, "importance", cv2(g, importance), c->weight);
+    if (b->mode == MODE_TRAIN) build_whole_loss(b, "importance", cv2(g, importance), c->weight);
 }
 
 static void traits(struct pick self, struct traits *t) { (void)self; t->of_scores = t->of_gates = true; }

@@ -38,7 +38,7 @@ static void finish(struct build *b, void *state)
 {
     struct together *t = state;
     struct graph *g = b->graph;
-    build_loss(b, "l1", mul_scalar(g, scale(g, t->loss, 1.0 / t->layers), t->lambda), 1);
+    build_whole_loss(b, "l1", mul_scalar(g, scale(g, t->loss, 1.0 / t->layers), t->lambda), 1);
     t->used = carry(g, t->used, CARRY_SUM);
     t->wanted = carry(g, t->wanted, CARRY_SUM);
     build_update(b, move, t);
@@ -91,11 +91,14 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     if (b->mode != MODE_TRAIN) return;
     struct together *t = together(b, c);
     struct node *above = build_above(b, detach(g, r->score)),                              /* [T,E]: 1 or 0 */
-                *mean = mean_rows(g, r->score),                                                 /* [E] */
-                *loss = c->balance ? dot(g, load_before(b, r, mean_rows(g, above)), mean) : weighted_sum(g, mean, NULL);
+                *mean = build_present_mean(b, r->score),                                                 /* [E] */
+                *loss = c->balance ? dot(g, load_before(b, r, build_present_mean(b, above)), mean)
+                                   : weighted_sum(g, mean, NULL);
     t->loss = plus(g, t->loss, loss);
-    t->used = plus(g, t->used, weighted_sum(g, above, NULL));
-    t->wanted = plus(g, t->wanted, build_constant(b, (double)r->k * (double)b->tokens));
+    t->used = plus(g, t->used, weighted_sum(g, build_present(b, above, 0), NULL));
+    t->wanted = plus(g, t->wanted, b->present
+                     ? scale(g, weighted_sum(g, build_present(b, build_ones(b, SHAPE(b->tokens)), 0), NULL), r->k)
+                     : build_constant(b, (double)r->k * (double)b->tokens));
     t->layers++;
     build_metric(b, "router_lambda", t->lambda, "", BETTER_NONE, "weight of the L1 loss of the step");
 }

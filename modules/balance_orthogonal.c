@@ -19,7 +19,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     struct node *rows = l2norm(g, router, 1e-20),
                 *cosine = matmul(g, rows, rows, DTYPE_REAL),                                    /* [E,E] */
                 *pairs = offset(g, dot(g, cosine, cosine), -experts);    /* the diagonal is 1 */
-    build_loss(b, "orthogonal", scale(g, pairs, 1 / (experts * (experts - 1))), c->weight);
+    build_whole_loss(b, "orthogonal", scale(g, pairs, 1 / (experts * (experts - 1))), c->weight);
 }
 
 static void traits(struct pick self, struct traits *t) { (void)self; t->of_scores = true; }

@@ -36,6 +36,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
 {
     struct graph *g = b->graph;
     if (b->mode != MODE_TRAIN) return;
+    build_needs_text(b, "quantile");
     struct node *key = detach(g, r->key), *best = pick(g, key, topk(g, key, r->k + 1)),         /* [T,K+1] */
                 *alpha = view(g, columns(g, best, r->k, 1), SHAPE(b->tokens)),
                 *over = subtract(g, detach(g, r->noisy.choice), repeat(g, alpha, r->experts)),  /* [T,E] */

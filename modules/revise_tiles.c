@@ -32,6 +32,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     if (b->mode != MODE_TRAIN) return;
+    build_needs_text(b, "tiles");
     int64_t tokens = r->index->shape.dim[0];
     struct node *count = view(g, count_chosen(g, r->index, r->experts, r->experts, 1, false), SHAPE(r->experts)),
                 *want = round_counts(g, count, c->tile, (enum rounding)c->round);              /* [E] */

@@ -25,6 +25,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
         r->index = topk(g, r->key, r->k);                                                       /* [T,1] */
         return;
     }
+    build_needs_text(b, "base");
     r->index = assign(g, r->key_logits, (struct assign_attr){ c->scope == BATCH ? 1 : b->batch, c->rounds, c->eps });
     build_metric(b, "router_plan_rounds", graph_result(g, r->index, 1), "", BETTER_NONE,
                  "rounds that the assignment of a micro-batch took");

@@ -21,6 +21,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
     const struct conf *c = self.conf;
     struct node *key = r->key;
     if (b->mode == MODE_TRAIN) {
+        build_needs_text(b, "sinkhorn");
         int64_t groups = c->scope == BATCH ? 1 : b->batch;
         struct transport_attr a = { .groups = groups, .iterations = c->iterations, .row = 1,
                                     .column = (double)(key->shape.dim[0] / groups) / r->experts,

@@ -126,6 +126,36 @@ check("and an error when it is named", {"a.json": b'[{"text": "a"},\n {"text": "
       says=["in/a.json:2: column 15: expected ',' or ']'"])
 check("an empty list", {"a.json": b"[]", "b.txt": b"b"}, ["in"], docs=[b"b"], says=["it holds no text"])
 
+# ---- answers ----
+chat = lambda *turns: json.dumps({"messages": [{"role": r, "content": c} for r, c in turns]}).encode() + b"\n"
+pair = lambda p, c: json.dumps({"prompt": p, "completion": c}).encode() + b"\n"
+written = b"<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
+check("a chat and a prompt are written alike", {"a.jsonl": chat(("user", "a"), ("assistant", "b"))},
+      ["in", "--answers", "chat"], docs=[written], says=["targets    11, 17.5 % of the tokens"])
+check("of prompts", {"a.jsonl.gz": gzip.compress(pair("a", "b"))}, ["in", "--answers", "prompt"], docs=[written])
+check("a list of examples, a file that is no JSON, --seq",
+      {"a.json": b"[" + pair("a", "b") + b"," + pair("a", "b") + b"]", "README.md": b"no"},
+      ["in", "--answers", "prompt", "--seq", "20"], docs=[written, written],
+      says=["in/README.md  no JSON", "duplicates 1", "windows    4 of 20 tokens", "2 examples are longer and cut"])
+check("no JSON that is named", {"a.txt": b"a"}, ["in/a.txt", "--answers", "chat"], code=4,
+      says=["in/a.txt: is no JSON: --answers reads .jsonl, .ndjson and .json"])
+check("the first that is no example is an error", {"a.jsonl": pair("a", "b") + b'{"prompt": "a", "completio": "b"}\n'},
+      ["in", "--answers", "prompt"], code=4,
+      says=["in/a.jsonl:2: column 1: no field 'completion' (is it 'completio'?); there is prompt, completio"])
+check("in a list too", {"a.json": b"[" + pair("a", "b") + b", 5]"}, ["in", "--answers", "prompt"], code=4,
+      says=["in/a.json:2: column 3: the value is a number: must be an object"])
+check("a form that is none", {"a.jsonl": pair("a", "b")}, ["in", "--answers", "chats"], code=2,
+      says=["--answers chats: must be chat or prompt (did you mean 'chat'?)"])
+check("a template of nothing", {"a.jsonl": pair("a", "b")}, ["in", "--template", "{prompt}"], code=2,
+      says=["--template: is of --answers"])
+check("a template that is wrong", {"a.jsonl": pair("a", "b")}, ["in", "--answers", "prompt", "--template", "{promt}"],
+      code=2, says=["--template: line 1: column 1: no placeholder '{promt}' (did you mean '{prompt}'?)"])
+check("a template, and names", {"a.jsonl": b'{"q": "1", "a": "2"}'},
+      ["in", "--answers", "prompt", "--key", "q,a", "--template", "Q {prompt}\\nA {completion}."], docs=[b"Q 1\nA 2."])
+check("prompts that are trained on", {"t/a.jsonl": pair("a", "b"), "h/b.jsonl": pair("a", "c") + pair("d", "e")},
+      ["in/t", "--answers", "prompt", "--held-out-from", "in/h"], docs=[written],
+      says=["leaked     1 held-out examples have a prompt"])
+
 # ---- compressed ----
 text = b"".join(b"%d times %d\n" % (i, i * i) for i in range(300000))
 check("gzip", {"a.txt.gz": gzip.compress(text)}, ["in"], docs=[text])

@@ -92,8 +92,8 @@ static inline void seal(unsigned char *bytes, size_t size)
     memcpy(&h, bytes, sizeof h);
     h.content = hash_bytes(bytes + sizeof h, size - sizeof h);
     if (h.tokens <= size && h.documents <= size && h.token_bytes <= 2) {
-        uint64_t at = tokens_bounds_at(&h), n = (h.documents + 1) * sizeof(uint64_t);
-        if (at + n <= size) h.bounds = hash_bytes(bytes + at, n);
+        uint64_t at = tokens_bounds_at(&h), n = tokens_tables_bytes(&h);
+        if (at + n <= size) h.tables = hash_bytes(bytes + at, n);
     }
     h.self = hash_bytes(&h, offsetof(struct token_header, self));
     memcpy(bytes, &h, sizeof h);

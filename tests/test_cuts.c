@@ -232,7 +232,7 @@ static void put_part(struct tiny *t, const struct corpus *c, const struct eval_s
 
 static void evaluate(struct tiny *t, const struct corpus *c, const struct eval_set *s)
 {
-    int parts = (int)(eval_windows(s, t->seq) + t->batch - 1) / t->batch;
+    int parts = (int)(eval_windows(c, s, t->seq) + t->batch - 1) / t->batch;
     plan_begin(t->plan, 0, 1000, parts);
     for (int i = 0; i < parts; i++) {
         put_part(t, c, s, i);
@@ -258,7 +258,7 @@ static void check_assignments(struct tiny *t, const struct eval_set *s)
         int depth = layer < t->model.layers ? 0 : layer - t->model.layers + 1;
         int64_t rows = 0;
         double tokens[16], sum = 0;
-        for (int64_t left = (int64_t)s->targets; left > 0; left -= t->seq) {
+        for (int64_t left = (int64_t)s->span; left > 0; left -= t->seq) {
             int64_t n = left < t->seq ? left : t->seq;
             rows += n > depth ? n - depth : 0;
         }
@@ -308,7 +308,7 @@ static void check_filled(const struct subject *m)
     }
     tiny_free(&one);
     rest.first += TARGETS - REST;
-    rest.targets = REST;
+    rest.span = REST;
     struct tiny full = evaluated(m, 1, REST, c, &rest), part = evaluated(m, 2, SEQ, c, &rest);
     check_all(&full, &part, m->name);
     tiny_free(&full);

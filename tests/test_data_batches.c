@@ -80,7 +80,7 @@ static void test_held_out_is_one_set(void **state)
         assert_int_equal(s.targets, targets);
         for (int k = 0; k < COUNT(cuts); k++) {
             int seq = cuts[k].seq, batch = cuts[k].batch, seen[HELD] = { 0 };
-            for (int64_t first = 0; first < eval_windows(&s, seq); first += batch * cuts[k].ranks)
+            for (int64_t first = 0; first < eval_windows(c, &s, seq); first += batch * cuts[k].ranks)
                 for (int rank = 0; rank < cuts[k].ranks; rank++) {
                     struct windows w = held(c, asked[a], first + rank * batch, batch, seq);
                     for (int i = 0; i < batch * seq; i++) {

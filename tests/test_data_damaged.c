@@ -37,7 +37,8 @@ static void test_rules_of_the_header(void **state)
         seal(bad, size); \
         refused(write_bytes("bad.tok", bad, size), words); \
     } while (0)
-    BAD("offset 8: version 2: this program reads version 1", h->version = 2);
+    BAD("offset 8: version 3: this program reads versions 1 and 2", h->version = 3);
+    BAD("200 bytes: 39 tokens of 1 bytes and 3 documents take 208", h->version = 2);
     BAD("offset 12: 3 bytes a token: must be 1, 2 or 4", h->token_bytes = 3);
     BAD("offset 16: tokenizer 'bytes': must be", strcpy(h->tokenizer, "bytes"));
     BAD("offset 16: tokenizer 'bbbbbbbbbbbbbbbb'", memset(h->tokenizer, 'b', 16));

@@ -14,13 +14,23 @@ static const struct option options[] = {
     { "held-out-from", 0, "INPUT", "of pack: hold out all of this input, and no share of the others; may be given "
                                    "again" },
     { "blank-lines", 0, NULL, "of pack: blank lines separate documents" },
-    { "key", 0, "NAME", "of pack: the key of JSON objects that has the text; a.b is b of the object a (default text)" },
-    { "strict", 0, NULL, "of pack: JSON that is broken or has no text is an error, not skipped" },
+    { "key", 0, "NAME", "of pack: the key of JSON objects that has the text; a.b is b of the object a (default text). "
+                        "With --answers chat the list of messages (messages), with --answers prompt two keys "
+                        "(prompt,completion)" },
+    { "answers", 0, "FORM", "of pack: JSON objects are examples whose answers alone count as targets: chat, a list of "
+                            "messages with role and content; or prompt, a prompt and a completion" },
+    { "template", 0, "TEXT", "of pack, with --answers: how a message, or an example, is written: {role} and "
+                             "{content}, or {prompt} and {completion}; answers count up to {end}" },
+    { "seq", 0, "N", "with answers: say how windows of so many tokens are filled, and how many examples are longer" },
+    { "strict", 0, NULL, "of pack: JSON that is broken or has no text is an error, not skipped; with --answers it "
+                         "always is" },
     { "quiet", 'q', NULL, "of pack: do not list the inputs" },
     { "verify", 0, NULL, "of inspect: read the whole file and hold it against its hash" },
     { "json", 0, NULL, "machine-readable" },
     { 0 }
 };
+
+static const char *const forms[] = { [ANSWERS_NONE] = "", [ANSWERS_CHAT] = "chat", [ANSWERS_PROMPT] = "prompt", NULL };
 
 static json_t *info_json(const struct corpus_info *i)
 {
@@ -43,6 +53,9 @@ static void print_split(const struct corpus_info *i, const struct packed *made)
         printf("leaked     %llu held-out documents are trained on as well, but for white space: what is measured on "
                "them is memory\n",
                (unsigned long long)made->contaminated);
+    if (made && made->prompts)
+        printf("leaked     %llu held-out examples have a prompt that is trained on as well\n",
+               (unsigned long long)made->prompts);
 }
 
 static void print_info(const struct corpus_info *i, const struct packed *made)
@@ -60,7 +73,51 @@ static void print_info(const struct corpus_info *i, const struct packed *made)
     printf("hash       %s\n", hash);
 }
 
-static enum code pack_to(const struct call *c, const char *out, const struct pack_options *o, struct packed *made)
+static void print_spread(const char *what, const uint64_t of[3])
+{
+    char shortest[FORMAT_SIZE], median[FORMAT_SIZE], longest[FORMAT_SIZE];
+    printf("%-10s %s to %s tokens an example, median %s\n", what, format_count((double)of[0], shortest),
+           format_count((double)of[2], longest), format_count((double)of[1], median));
+}
+
+/* Of data with answers: how much counts, and how long its parts are. */
+static void add_answers(const struct corpus *corpus, int seq, json_t *j)
+{
+    const struct corpus_info *i = corpus_info(corpus);
+    if (!i->answers) return;
+    struct answers_facts f = corpus_answers_facts(corpus, seq);
+    char text[FORMAT_SIZE];
+    if (j) {
+        json_object_set_new(j, "answers", json_pack(
+            "{s:I, s:I, s:[I,I,I], s:[I,I,I]}", "tokens", (json_int_t)i->answers,
+            "train_tokens", (json_int_t)i->train_answers, "prompt_lengths", (json_int_t)f.prompt[0],
+            (json_int_t)f.prompt[1], (json_int_t)f.prompt[2], "lengths", (json_int_t)f.answer[0],
+            (json_int_t)f.answer[1], (json_int_t)f.answer[2]));
+        if (seq)
+            json_object_set_new(j, "windows", json_pack("{s:i, s:I, s:f, s:I}", "seq", seq, "number",
+                                                        (json_int_t)f.windows, "filled", f.filled, "longer",
+                                                        (json_int_t)f.longer));
+        return;
+    }
+    printf("targets    %s, %.1f %% of the tokens: those of answers\n", format_count((double)i->answers, text),
+           100 * (double)i->answers / (double)i->tokens);
+    print_spread("prompts", f.prompt);
+    print_spread("answers", f.answer);
+    if (seq)
+        printf("windows    %s of %d tokens to train on, %.0f %% filled; %llu examples are longer and cut\n",
+               format_count((double)f.windows, text), seq, 100 * f.filled, (unsigned long long)f.longer);
+}
+
+/* Of token files that say nothing of answers, joined with some that do. */
+static void print_all_count(const struct packed *made)
+{
+    for (int i = 0; i < made->n_files; i++)
+        if (made->file[i].all_count)
+            printf("note       all tokens of %s count: it is text, without answers\n", made->file[i].path);
+}
+
+static enum code pack_to(const struct call *c, const char *out, const struct pack_options *o, int seq,
+                         struct packed *made)
 {
     struct corpus *corpus;
     struct err e;
@@ -72,39 +129,58 @@ static enum code pack_to(const struct call *c, const char *out, const struct pac
         json_object_set_new(j, "duplicates", json_integer((json_int_t)made->repeated));
         json_object_set_new(j, "duplicates_but_for_white_space", json_integer((json_int_t)made->alike));
         json_object_set_new(j, "held_out_and_trained_on", json_integer((json_int_t)made->contaminated));
+        json_object_set_new(j, "held_out_prompts_trained_on", json_integer((json_int_t)made->prompts));
         data_add_files(made, j);
+        add_answers(corpus, seq, j);
         print_json(j);
     } else {
         if (!cli_flag(c, "quiet")) data_print_files(made);
         print_info(corpus_info(corpus), made);
+        add_answers(corpus, seq, NULL);
+        print_all_count(made);
         data_print_skipped(made);
     }
     corpus_close(corpus);
     return CODE_OK;
 }
 
+static int seq_given(const struct call *c, int64_t *seq) { return cli_integer(c, "seq", 1, 1 << 20, seq); }
+
 static enum code pack(const struct call *c)
 {
     struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines"),
-                              .strict = cli_flag(c, "strict"), .key = cli_value(c, "key", NULL) };
+                              .strict = cli_flag(c, "strict"), .key = cli_value(c, "key", NULL),
+                              .template = cli_value(c, "template", NULL) };
     const char *out = cli_value(c, "output", NULL), **held_out_from;
+    struct err e;
     struct packed made = { 0 };
+    int64_t seq = 0;
     if (c->n_words < 2) return cli_usage(c, "pack what? give text, folders, JSON or pages");
     if (!out) return cli_usage(c, "where to? give -o FILE");
+    const char *form = cli_value(c, "answers", NULL);
+    for (int k = ANSWERS_CHAT; form && forms[k]; k++) if (!strcmp(form, forms[k])) o.answers = (enum answers)k;
+    if (form && !o.answers) {
+        const char *near = nearest_name(form, forms + 1);
+        return cli_usage(c, "--answers %s: must be chat or prompt%s%s%s", form, near ? " (did you mean '" : "",
+                         near ? near : "", near ? "'?)" : "");
+    }
     if (o.key && !*o.key) return cli_usage(c, "--key '': must be a name");
-    if (cli_real(c, "held-out", 0, 0.9, &o.held_out)) return CODE_USAGE;
+    if (cli_real(c, "held-out", 0, 0.9, &o.held_out) || seq_given(c, &seq)) return CODE_USAGE;
+    if (pack_check(&o, &e)) return cli_usage(c, "%s", e.text);
     o.n_held_out_from = cli_values(c, "held-out-from", &held_out_from);
     o.held_out_from = held_out_from;
     bool joins = corpus_holds_tokens(c->word[1]), share = cli_value(c, "held-out", NULL) != NULL;
     enum code code;
     if (o.n_held_out_from && share)
         code = cli_usage(c, "--held-out and --held-out-from: either a share, or inputs of their own");
+    else if (joins && o.answers)
+        code = cli_usage(c, "--answers: token files say themselves what counts; give JSON");
     else if (joins && share)
         code = cli_usage(c,
                          "--held-out: token files keep their own split; --held-out-from holds out another one whole");
     else {
         if (o.n_held_out_from || joins) o.held_out = 0;
-        code = pack_to(c, out, &o, &made);
+        code = pack_to(c, out, &o, (int)seq, &made);
     }
     packed_free(&made);
     free(held_out_from);
@@ -151,13 +227,16 @@ static enum code inspect(const struct call *c)
     struct corpus *corpus;
     struct err e;
     enum code code = CODE_OK;
+    int64_t seq = 0;
     if (c->n_words != 2) return cli_usage(c, "inspect one token file");
+    if (seq_given(c, &seq)) return CODE_USAGE;
     if (corpus_open(&corpus, c->word[1], &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (cli_flag(c, "verify") && corpus_verify(corpus, &e)) code = cli_fail(CODE_MISMATCH, "%s", e.text);
     json_t *j = cli_flag(c, "json") ? info_json(corpus_info(corpus)) : NULL;
     if (!j) print_info(corpus_info(corpus), NULL);
     if (code == CODE_OK) {
         add_facts(corpus, j);
+        add_answers(corpus, (int)seq, j);
         add_baselines(corpus, j);
     }
     if (j) print_json(j);
@@ -179,6 +258,7 @@ const struct command command_data = {
     .name = "data", .about = "pack text into a token file, or look into one", .usage = "pack INPUT... -o FILE | "
                                                                                        "inspect FILE",
     .example = "sluice data pack books/ notes.jsonl.gz -o corpus.tok\n"
+               "sluice data pack dialogues.jsonl --answers chat -o chat.tok --seq 512\n"
                "pdftotext book.pdf - | sluice data pack - -o book.tok --held-out 0\n"
                "sluice data inspect corpus.tok",
     .options = options, .least = 1, .most = -1, .run = run,

@@ -52,6 +52,20 @@ static void print_vocab(const struct study *s, const struct corpus_info *i)
     }
 }
 
+static void print_answers(const struct study *s, const struct corpus *c, const struct eval_set *on)
+{
+    const struct corpus_info *i = corpus_info(c);
+    int seq = (int)json_integer_value(config_get(s->variant[s->baseline].config, "model.seq"));
+    struct answers_facts f = corpus_answers_facts(c, seq);
+    char train[FORMAT_SIZE], answers[FORMAT_SIZE], held[FORMAT_SIZE], measured[FORMAT_SIZE];
+    text_print(stdout, 0, 2, "%s: %s tokens to train on, %s of answers, %s held out; every evaluation measures the "
+                             "first %s of answers among these. Windows are %.0f %% filled, %llu examples longer than "
+                             "seq are cut\n",
+               s->data_path, format_count((double)i->train_tokens, train),
+               format_count((double)i->train_answers, answers), format_count((double)i->held_out_tokens, held),
+               format_count((double)on->targets, measured), 100 * f.filled, (unsigned long long)f.longer);
+}
+
 static void print_data(const struct study *s, const struct corpus *c)
 {
     const struct corpus_info *i = corpus_info(c);
@@ -61,6 +75,8 @@ static void print_data(const struct study *s, const struct corpus *c)
     if (on.targets == 0)
         text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured; pack it with "
                                  "--held-out SHARE or --held-out-from INPUT\n", s->data_path, train);
+    else if (i->answers)
+        print_answers(s, c, &on);
     else
         text_print(stdout, 0, 2,
                    "%s: %s tokens to train on, %s held out; every evaluation measures the first %s of these\n",

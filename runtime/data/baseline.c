@@ -23,7 +23,7 @@ static void tally_set(struct counts *n, const struct corpus *c, const struct eva
 {
     enum { SEQ = 1 << 14 };
     struct inputs b = inputs_new(1, SEQ);
-    for (int64_t w = 0; w < eval_windows(s, SEQ); w++) {
+    for (int64_t w = 0; w < eval_windows(c, s, SEQ); w++) {
         corpus_eval_batch(c, s, w, 1, SEQ, b);
         tally(n, &b, SEQ);
     }
@@ -35,7 +35,8 @@ static void tally_samples(struct counts *n, const struct corpus *c, const struct
 {
     int64_t windows = corpus_windows(c, s->seq);
     if (s->n >= windows) {
-        tally_set(n, c, &(struct eval_set){ .targets = (uint64_t)(windows * s->seq) });
+        uint64_t span = c->answer ? c->info.train_tokens - 1 : (uint64_t)(windows * s->seq);
+        tally_set(n, c, &(struct eval_set){ .span = span });
         return;
     }
     struct inputs b = inputs_new(1, s->seq);
@@ -54,7 +55,7 @@ int corpus_baselines(const struct corpus *c, const struct samples *fit, const st
     struct counts *seen = xcalloc(2, sizeof *seen), *held = seen + 1;
     double one = 0, two = 0;
     if (fit) tally_samples(seen, c, fit);
-    else if (c->info.train_tokens) tally_set(seen, c, &(struct eval_set){ .targets = c->info.train_tokens - 1 });
+    else if (c->info.train_tokens) tally_set(seen, c, &(struct eval_set){ .span = c->info.train_tokens - 1 });
     tally_set(held, c, on);
     for (int a = 0; a < 256; a++)
         for (int b = 0; b < 256; b++) {

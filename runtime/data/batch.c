@@ -1,4 +1,5 @@
-/* Batches as pure functions of (seed, sample): a split is cut into windows, an epoch is a keyed permutation of them. */
+/* Batches as pure functions of (seed, sample): a split is cut into windows, an epoch is a keyed permutation of them.
+   Text is cut anywhere; of data with answers windows hold whole documents (layout.c). */
 #include "corpus.h"
 
 #include <stdlib.h>
@@ -29,26 +30,51 @@ uint64_t corpus_permute(struct key key, uint64_t index, uint64_t count)
 int64_t corpus_windows(const struct corpus *c, int seq)
 {
     uint64_t tokens = c->info.train_tokens;
+    if (c->answer) return tokens ? corpus_layout(c, 0, tokens - 1, seq)->n : 0;
     return tokens ? (int64_t)((tokens - 1) / (uint64_t)seq) : 0;
+}
+
+/* How many tokens follow `first` up to the last of so many that count. */
+static uint64_t reach(const struct corpus *c, uint64_t first, uint64_t targets)
+{
+    uint64_t token = first;
+    while (targets) targets -= corpus_counts(c, ++token);
+    return token - first;
 }
 
 struct eval_set corpus_eval_set(const struct corpus *c, int64_t most)
 {
-    uint64_t held = c->info.held_out_tokens, all = held ? held - 1 : 0;
-    struct eval_set s = { c->info.train_tokens, most && (uint64_t)most < all ? (uint64_t)most : all, { 0, 0 } };
-    uint64_t words[] = { c->info.hash.low, c->info.hash.high, s.first, s.targets };
+    const struct corpus_info *i = &c->info;
+    uint64_t held = i->held_out_tokens, all = c->answer ? i->answers - i->train_answers : held ? held - 1 : 0;
+    struct eval_set s = { .first = i->train_tokens, .targets = most && (uint64_t)most < all ? (uint64_t)most : all };
+    s.span = c->answer ? reach(c, s.first, s.targets) : s.targets;
+    uint64_t words[] = { i->hash.low, i->hash.high, s.first, s.targets };
     s.hash = hash_bytes(words, sizeof words);
     return s;
 }
 
-int64_t eval_windows(const struct eval_set *s, int seq)
+int64_t eval_windows(const struct corpus *c, const struct eval_set *s, int seq)
 {
-    return (int64_t)((s->targets + (uint64_t)seq - 1) / (uint64_t)seq);
+    return c->answer ? corpus_layout(c, s->first, s->span, seq)->n
+                     : (int64_t)((s->span + (uint64_t)seq - 1) / (uint64_t)seq);
 }
 
-/* A window whose first token is `from`, of which `targets` count; the rest is a document of nothing. */
-static void fill(const struct corpus *c, uint64_t from, int targets, int seq, struct inputs to)
+/* Of no targets behind the last. */
+static struct window window_at(const struct corpus *c, const struct eval_set *s, uint64_t number, int seq)
 {
+    if (c->answer) {
+        const struct layout *l = corpus_layout(c, s->first, s->span, seq);
+        return number < (uint64_t)l->n ? l->window[number] : (struct window){ s->first, 0 };
+    }
+    uint64_t before = number * (uint64_t)seq, left = before < s->span ? s->span - before : 0;
+    return (struct window){ s->first + before, left < (uint64_t)seq ? (int)left : seq };
+}
+
+/* The rest is a document of nothing. */
+static void fill(const struct corpus *c, struct window w, int seq, struct inputs to)
+{
+    uint64_t from = w.from;
+    int targets = w.targets;
     size_t bytes = (size_t)targets * sizeof(int32_t);
     int32_t *window = xmalloc(bytes + sizeof *window), begin = 0;               /* [targets+1] */
     if (targets) c->read(c, from, targets + 1, window);
@@ -58,7 +84,7 @@ static void fill(const struct corpus *c, uint64_t from, int targets, int seq, st
     uint64_t document = targets ? corpus_document(c, from) : 0;
     for (int s = 0; s < targets; s++) {
         bool last = from + (uint64_t)s + 1 == c->bound[document + 1];
-        to.weight[s] = last ? 0 : 1;
+        to.weight[s] = !last && corpus_counts(c, from + (uint64_t)s + 1);
         to.present[s] = 1;
         to.start[s] = begin;
         if (last) { document++; begin = s + 1; }
@@ -81,10 +107,11 @@ void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batc
 {
     uint64_t windows = (uint64_t)corpus_windows(c, seq);
     INVARIANT(windows > 0 && first >= 0, "sample %lld of %llu windows", (long long)first, (unsigned long long)windows);
+    struct eval_set all = { .span = c->info.train_tokens - 1 };
     for (int b = 0; b < batch; b++) {
         uint64_t sample = (uint64_t)(first + b);
         struct key key = { seed, PURPOSE_DATA, hash_name("windows"), sample / windows };
-        fill(c, corpus_permute(key, sample % windows, windows) * (uint64_t)seq, seq, seq, row_of(to, b, seq));
+        fill(c, window_at(c, &all, corpus_permute(key, sample % windows, windows), seq), seq, row_of(to, b, seq));
     }
     inputs_noise(to, seed, first, batch);
 }
@@ -92,8 +119,6 @@ void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batc
 void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq,
                        struct inputs to)
 {
-    for (int b = 0; b < batch; b++) {
-        uint64_t before = (uint64_t)(first + b) * (uint64_t)seq, left = before < s->targets ? s->targets - before : 0;
-        fill(c, s->first + before, left < (uint64_t)seq ? (int)left : seq, seq, row_of(to, b, seq));
-    }
+    for (int b = 0; b < batch; b++)
+        fill(c, window_at(c, s, (uint64_t)(first + b), seq), seq, row_of(to, b, seq));
 }

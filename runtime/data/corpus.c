@@ -51,6 +51,15 @@ uint64_t corpus_document(const struct corpus *c, uint64_t token)
     return low;
 }
 
+uint64_t corpus_answers(const struct corpus *c, uint64_t first, uint64_t end)
+{
+    uint64_t n = 0;
+    for (; first < end && first % 64; first++) n += corpus_counts(c, first);
+    for (; first + 64 <= end; first += 64) n += (uint64_t)__builtin_popcountll(c->answer[first / 64]);
+    for (; first < end; first++) n += corpus_counts(c, first);
+    return n;
+}
+
 void corpus_close(struct corpus *c)
 {
     if (!c) return;

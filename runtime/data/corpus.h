@@ -14,6 +14,8 @@ struct corpus {
     int token_bytes;
     const void *language;                   /* of the synthetic corpus */
     const uint64_t *bound;                  /* [documents+1]: document d is the tokens bound[d] .. bound[d+1]-1 */
+    const uint64_t *answer;                 /* a bit a token: whether it counts as a target; NULL: all do */
+    struct layout **layouts;                /* what was laid so far */
     uint64_t train_documents;
     void (*read)(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids);
 };
@@ -23,6 +25,21 @@ int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct 
 
 /* The document that holds a token. */
 uint64_t corpus_document(const struct corpus *c, uint64_t token);
+
+static inline bool corpus_counts(const struct corpus *c, uint64_t token)
+{
+    return !c->answer || c->answer[token / 64] >> token % 64 & 1;
+}
+
+/* How many of the tokens first .. end-1 count, where there are answers. */
+uint64_t corpus_answers(const struct corpus *c, uint64_t first, uint64_t end);
+
+/* Windows of whole documents, for data with answers: each holds as many as fit, in the order of the file, and is filled
+   up; one that is longer is cut into windows that begin with its beginning. Where no target counts there is none.
+   They are of the tokens first .. first + span, and made when they are first asked for. */
+struct window { uint64_t from; int targets; };              /* a token, and how many of the following are targets */
+struct layout { uint64_t first, span; int seq; int64_t n, room; struct window *window; struct layout *next; };
+const struct layout *corpus_layout(const struct corpus *c, uint64_t first, uint64_t span, int seq);
 
 /* Place of `index` in a keyed permutation of 0 .. count-1. */
 uint64_t corpus_permute(struct key key, uint64_t index, uint64_t count);

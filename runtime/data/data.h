@@ -11,6 +11,7 @@ struct corpus_info {
                                                                "synthetic" */
     const char *tokenizer;                                  /* "byte", or "unknown" for foreign files */
     int vocab; uint64_t tokens, documents, train_tokens, held_out_tokens;
+    uint64_t answers, train_answers;                        /* tokens that count as targets; 0: all do, it is text */
     double bytes_per_token;                                 /* of the text; 0 when not known */
     struct hash hash;                                       /* identity of content and split, known at once: kept in
                                                                packed files' header; synthetic: of the language's
@@ -37,23 +38,29 @@ int corpus_whole(const struct corpus *c, struct err *e);
 struct corpus_facts { uint64_t shortest, median, longest; int ids, largest_id; };
 struct corpus_facts corpus_facts(const struct corpus *c);
 
+/* Of data with answers: tokens of an example that do not count, and that do, the shortest, the median and the longest;
+   with a seq how many examples are longer, and what share of its windows is filled. */
+struct answers_facts { uint64_t prompt[3], answer[3], longer; int64_t windows; double filled; };
+struct answers_facts corpus_answers_facts(const struct corpus *c, int seq);
+
 /* Holds the content of a packed file against the hash in its header; other formats have none and pass. */
 int corpus_verify(const struct corpus *c, struct err *e);
 
-/* Number of windows of seq+1 tokens in the training split; 0: too short. */
+/* Number of windows of seq+1 tokens in the training split; 0: too short. Of data with answers each holds whole
+   documents, as many as fit, and is filled up. */
 int64_t corpus_windows(const struct corpus *c, int seq);
 
 /* Fills `batch` windows of the training split starting at global sample `first`: each epoch visits every window once in
    an order keyed by (seed, epoch), and has noise of its own. */
 void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct inputs to);
 
-/* What is measured on: so many targets, the tokens that follow `first`. However it is cut into windows and batches,
-   each is a target once, and the order is the file's; what is left of the last window, and of the last batch, is not
-   present. */
-struct eval_set { uint64_t first, targets; struct hash hash; };    /* hash: of the corpus' identity and the rest */
+/* What is measured on: so many targets, among the `span` tokens that follow `first`, which are all of them but where
+   there are answers. However it is cut into windows and batches, each is a target once, and the order is the file's;
+   what fills up a window, or the last batch, is not present. */
+struct eval_set { uint64_t first, span, targets; struct hash hash; };      /* hash: of the corpus' identity too */
 /* Of the held-out split; most: targets, 0: all */
 struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);
-int64_t eval_windows(const struct eval_set *s, int seq);
+int64_t eval_windows(const struct corpus *c, const struct eval_set *s, int seq);
 void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq,
                        struct inputs to);
 
@@ -67,11 +74,17 @@ void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t
    leaves errno as the system gave it when the token file, or beside it what is compressed, could not be written, 0
    when it is the inputs. */
 bool corpus_holds_tokens(const char *path);
+/* JSON may hold examples: then each object is one document, made of its turns by a template, and the answers' tokens
+   alone count as targets. An object that is no such example is an error. */
+enum answers { ANSWERS_NONE, ANSWERS_CHAT, ANSWERS_PROMPT };
 struct pack_options {
+    enum answers answers;
+    const char *template;                   /* NULL: in the manner of ChatML */
     double held_out;
     bool split_blank_lines;
     bool strict;                            /* JSON that cannot be used is an error; else it is skipped and counted */
-    const char *key;                        /* NULL: "text"; "a.b" is b of the object a */
+    const char *key;                        /* NULL: "text"; "a.b" is b of the object a; of examples "messages" or
+                                               "prompt,completion" */
     const char *const *held_out_from;
     int n_held_out_from;
 };
@@ -81,17 +94,21 @@ struct packed_file {
     uint64_t documents, bytes;              /* taken */
     uint64_t skipped;                       /* values of JSON that could not be used */
     const char *skip[3];                    /* the first of these: where and why */
+    bool all_count;                         /* a token file of text joined with one that has answers */
 };
 struct packed {
     struct corpus_info info;
     uint64_t repeated, alike;               /* documents equal to an earlier one; only in their words */
     uint64_t contaminated;                  /* held-out documents whose words are also trained on */
+    uint64_t prompts;                       /* held-out examples whose prompt's words are also trained on */
     int cause;                              /* errno, when what is compressed could not be spread out */
     uint64_t hidden;                        /* files and folders whose names begin with a dot: passed over */
     struct packed_file *file;               /* [n_files], as they were met */
     int n_files, n_train, room;             /* n_train: of the inputs to train on; the rest were named to be held out */
     struct arena *arena;
 };
+/* What is wrong with what the options say of examples. */
+int pack_check(const struct pack_options *o, struct err *e);
 int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o,
                 struct packed *made, struct err *e);
 void packed_free(struct packed *made);

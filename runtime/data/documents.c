@@ -5,13 +5,15 @@
 #include <string.h>
 #include <strings.h>
 
-static void put(struct documents *d, const char *text, size_t bytes)
+static void put_counting(struct documents *d, const char *text, const char *counts, size_t bytes)
 {
     if (!bytes) return;
-    d->walk->to->document(d->walk->to, text, bytes);
+    d->walk->to->document(d->walk->to, text, counts, bytes);
     d->file->documents++;
     d->file->bytes += bytes;
 }
+
+static void put(struct documents *d, const char *text, size_t bytes) { put_counting(d, text, NULL, bytes); }
 
 /* The end of the line that begins at `text`, beyond its newline. */
 static const char *line_end(const char *text, const char *end)
@@ -93,13 +95,32 @@ static void no_text(struct err *why, const struct documents *d, const char *unit
                  (unsigned long long)number, key_of(d));
 }
 
+static enum jsontext_found take_value(struct documents *d)
+{
+    struct jsontext *j = &d->json;
+    struct examples *a = d->walk->examples;
+    enum jsontext_found found = a ? examples_value(a, j) : jsontext_value(j, key_of(d));
+    if (found == JSONTEXT_TEXT && a) put_counting(d, a->text.bytes, a->counts.bytes, a->text.used);
+    else if (found == JSONTEXT_TEXT) put(d, j->text.bytes, j->text.used);
+    return found;
+}
+
+static enum jsontext_found take_whole(struct documents *d, const char *line, size_t length)
+{
+    struct jsontext *j = &d->json;
+    enum jsontext_found found = jsontext_whole(j, line, length, key_of(d));
+    if (found == JSONTEXT_BROKEN) return found;
+    j->at = line;
+    return take_value(d);
+}
+
 static int json_line(struct documents *d, const char *line, size_t length, uint64_t number, struct err *e)
 {
     struct jsontext *j = &d->json;
     struct err why;
     if (blank(line, length)) return 0;
-    switch (jsontext_whole(j, line, length, key_of(d))) {
-    case JSONTEXT_TEXT: put(d, j->text.bytes, j->text.used); return 0;
+    switch (take_whole(d, line, length)) {
+    case JSONTEXT_TEXT: return 0;
     case JSONTEXT_NONE: no_text(&why, d, "", number); break;
     case JSONTEXT_BROKEN:
         err_set(&why, "%s:%llu: column %lld: %s", d->file->path, (unsigned long long)number,
@@ -155,10 +176,10 @@ static int json_values(struct documents *d, struct err *e)
     bool list = jsontext_passes(j, '[');
     if (list && jsontext_passes(j, ']')) return 0;
     do {
-        bool found = jsontext_value(j, key_of(d)) == JSONTEXT_TEXT;
+        enum jsontext_found found = take_value(d);
         number++;
-        if (found) put(d, j->text.bytes, j->text.used);
-        else {
+        if (found == JSONTEXT_BROKEN) failed = broken(d, e);
+        else if (found == JSONTEXT_NONE) {
             no_text(&why, d, list ? " element " : " value ", number);
             failed = skip(d, &why, e);
         }
@@ -181,13 +202,24 @@ static size_t before(const char *name, size_t length, const char *ending)
     return length > n && !strncasecmp(name + length - n, ending, n) ? length - n : 0;
 }
 
-int documents_read(struct documents *d, bool compressed, struct err *e)
+static size_t kind_of(const char *name, bool compressed)
 {
-    const char *name = d->file->path;
     size_t length = strlen(name), inner = before(name, length, ".gz"), k = 0;
     if (!inner) inner = before(name, length, ".zst");
     if (compressed && inner) length = inner;
     while (!before(name, length, kinds[k].ending)) k++;
+    return k;
+}
+
+bool documents_json(const char *name, bool compressed)
+{
+    size_t k = kind_of(name, compressed);
+    return kinds[k].read == json_lines || kinds[k].read == json_values;
+}
+
+int documents_read(struct documents *d, bool compressed, struct err *e)
+{
+    size_t k = kind_of(d->file->path, compressed);
     if (kinds[k].marks && d->end - d->at >= 3 && !memcmp(d->at, "\xef\xbb\xbf", 3)) d->at += 3;
     return kinds[k].read(d, e);
 }

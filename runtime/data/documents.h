@@ -13,6 +13,9 @@ struct documents {
     struct buffer text;
 };
 
+/* Whether a file of this name is read as JSON. */
+bool documents_json(const char *name, bool compressed);
+
 /* Hands over its documents. In a compressed file's name the last ending does not count. */
 int documents_read(struct documents *d, bool compressed, struct err *e);
 void documents_free(struct documents *d);

@@ -9,15 +9,45 @@ static int by_length(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* The shortest, the median and the longest. */
+static void spread(uint64_t *length, uint64_t n, uint64_t out[3])
+{
+    qsort(length, n, sizeof *length, by_length);
+    out[0] = length[0];
+    out[1] = length[n / 2];
+    out[2] = length[n - 1];
+}
+
 static void measure_documents(const struct corpus *c, struct corpus_facts *out)
 {
-    uint64_t n = c->info.documents, *length = xmalloc(n * sizeof *length);
+    uint64_t n = c->info.documents, all[3], *length = xmalloc(n * sizeof *length);
     for (uint64_t d = 0; d < n; d++) length[d] = c->bound[d + 1] - c->bound[d];
-    qsort(length, n, sizeof *length, by_length);
-    out->shortest = length[0];
-    out->median = length[n / 2];
-    out->longest = length[n - 1];
+    spread(length, n, all);
+    out->shortest = all[0];
+    out->median = all[1];
+    out->longest = all[2];
     free(length);
+}
+
+struct answers_facts corpus_answers_facts(const struct corpus *c, int seq)
+{
+    struct answers_facts f = { 0 };
+    uint64_t n = c->info.documents, *prompt = xmalloc(2 * n * sizeof *prompt), *answer = prompt + n, filled = 0;
+    for (uint64_t d = 0; d < n; d++) {
+        uint64_t length = c->bound[d + 1] - c->bound[d];
+        answer[d] = corpus_answers(c, c->bound[d], c->bound[d + 1]);
+        prompt[d] = length - answer[d];
+        f.longer += seq && length > (uint64_t)seq + 1;
+    }
+    spread(prompt, n, f.prompt);
+    spread(answer, n, f.answer);
+    free(prompt);
+    if (!seq || !c->info.train_tokens) return f;
+    const struct layout *l = corpus_layout(c, 0, c->info.train_tokens - 1, seq);
+    for (int64_t w = 0; w < l->n; w++) filled += (uint64_t)l->window[w].targets;
+    f.windows = l->n;
+    f.filled = (double)filled / ((double)l->n * seq);
+    return f;
 }
 
 struct corpus_facts corpus_facts(const struct corpus *c)

@@ -59,7 +59,10 @@ static int walk_file(const struct walk *w, const char *path, const struct stat *
     }
     int failed = inflate_map(&m, w->folder, &compressed, &w->made->cause, e) ? err_prefix(e, "%s: ", path) : 0;
     const char *other = failed ? NULL : sniff_other(&m);
-    if (other) failed = leave(w, file, named, other, e);
+    if (!failed && !other && w->examples && !documents_json(path, compressed)) {
+        if (named) failed = err_set(e, "%s: is no JSON: --answers reads .jsonl, .ndjson and .json", path);
+        else failed = leave(w, file, named, "no JSON", e);
+    } else if (other) failed = leave(w, file, named, other, e);
     else if (!failed) failed = read_documents(w, file, &m, compressed, named, e);
     if (!failed) failed = regular_whole(&m, e);
     regular_unmap(&m);

@@ -2,17 +2,20 @@
 #ifndef SLUICE_DATA_INPUTS_H
 #define SLUICE_DATA_INPUTS_H
 
+#include "examples.h"
 #include "bytes.h"
 #include "corpus.h"
 
 #include <sys/stat.h>
 
-struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); };
+/* counts: of each byte, whether it counts as a target; NULL: it is text, of which all do. */
+struct sink { void (*document)(struct sink *to, const char *text, const char *counts, size_t bytes); };
 
 /* Walks a file, or a folder in the order of its names, hands over each non-empty document, and notes in `made` what of
    each file was taken or left. What a folder holds beside text is left with the reason; named itself it is an error. */
 struct walk {
     const struct pack_options *options;
+    struct examples *examples;               /* of examples; NULL: of text */
     struct sink *to;
     struct packed *made;
     const char *folder;                     /* where compressed inputs are spread out */

@@ -39,15 +39,18 @@ static void put_tokens(struct packer *p, const int32_t *ids, int n)
 static void put_document(struct packer *p, const struct corpus *c, uint64_t begin, uint64_t end)
 {
     int32_t ids[BLOCK];
+    char counts[BLOCK];
     struct hash hash = { 0, 0 };
     for (uint64_t at = begin; at < end;) {
         int n = end - at < BLOCK ? (int)(end - at) : BLOCK;
         c->read(c, at, n, ids);
         hash = hash_more(hash, ids, (size_t)n * sizeof *ids);
         put_tokens(p, ids, n);
+        for (int i = 0; i < n; i++) counts[i] = corpus_counts(c, at + (uint64_t)i);
+        packer_mark(p, counts, at - begin, (size_t)n);
         at += (uint64_t)n;
     }
-    struct seen seen = { hash.low, hash.high, p->holding };
+    struct seen seen = { hash.low, hash.high, hash.low, p->holding };
     buffer_append(&p->seen, &seen, sizeof seen);
     packer_end_document(p, end - begin);
 }
@@ -96,6 +99,9 @@ int join_inputs(struct packer *p, const struct walk *w, const char *const *input
         p->header.token_bytes = i->vocab <= 256 ? 1 : i->vocab <= 65536 ? 2 : 4;
         p->header.vocab = (uint32_t)i->vocab;
         strcpy(p->header.tokenizer, i->tokenizer);
+        for (int k = 0; k < opened; k++) if (corpus[k]->answer) p->header.version = TOKENS_ANSWERS;
+        bool answers = p->header.version == TOKENS_ANSWERS;
+        for (int k = 0; k < opened; k++) p->made->file[k].all_count = answers && !corpus[k]->answer;
         put_all(p, corpus, n, held);
     }
     for (int i = 0; i < opened; i++) corpus_close(corpus[i]);

@@ -206,6 +206,49 @@ enum jsontext_found jsontext_whole(struct jsontext *j, const char *text, size_t 
     return JSONTEXT_BROKEN;
 }
 
+/* ---- by parts ---- */
+
+const char *jsontext_kind(struct jsontext *j)
+{
+    skip_space(j);
+    switch (j->at < j->end ? *j->at : 0) {
+    case 0: return "missing";
+    case '"': return "a string";
+    case '{': return "an object";
+    case '[': return "a list";
+    case 't': case 'f': return "true or false";
+    case 'n': return "null";
+    default: return "a number";
+    }
+}
+
+void jsontext_skip(struct jsontext *j) { value(j, NULL, 0); }
+
+bool jsontext_string(struct jsontext *j, struct buffer *to, const char *else_why)
+{
+    if (!jsontext_passes(j, '"')) broken(j, else_why);
+    else string(j, to);
+    return !j->why;
+}
+
+bool jsontext_expects(struct jsontext *j, char c)
+{
+    if (!jsontext_passes(j, c)) broken(j, "expected ':'");
+    return !j->why;
+}
+
+bool jsontext_opens_empty(struct jsontext *j, char opens, char closes)
+{
+    return jsontext_passes(j, opens) && jsontext_passes(j, closes);
+}
+
+bool jsontext_goes_on(struct jsontext *j, char closes)
+{
+    if (j->why || jsontext_passes(j, closes)) return false;
+    if (!jsontext_passes(j, ',')) broken(j, closes == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
+    return !j->why;
+}
+
 void jsontext_free(struct jsontext *j)
 {
     free(j->text.bytes);

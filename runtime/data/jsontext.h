@@ -25,6 +25,17 @@ enum jsontext_found jsontext_whole(struct jsontext *j, const char *text, size_t 
 /* Whether this character is next behind white space; it is passed then. */
 bool jsontext_passes(struct jsontext *j, char c);
 
+/* Parts of a value, for who reads more of it than one string. What the next is: "a string", "a number"... */
+const char *jsontext_kind(struct jsontext *j);
+void jsontext_skip(struct jsontext *j);                     /* the next value */
+/* False: broken. */
+bool jsontext_string(struct jsontext *j, struct buffer *to, const char *else_why);
+bool jsontext_expects(struct jsontext *j, char c);
+/* Passes the opening; true where the closing follows, which is passed as well. */
+bool jsontext_opens_empty(struct jsontext *j, char opens, char closes);
+/* Behind a member: true: another follows; false: it was the last, or broken. */
+bool jsontext_goes_on(struct jsontext *j, char closes);
+
 void jsontext_free(struct jsontext *j);
 
 #endif

@@ -131,6 +131,7 @@ int corpus_open(struct corpus **out, const char *path, struct err *e)
     struct arena *arena = arena_new();
     struct corpus *c = arena_alloc(arena, sizeof *c);
     c->arena = arena;
+    c->layouts = arena_alloc(arena, sizeof *c->layouts);
     c->info.path = arena_text(arena, "%s", path);
     *out = NULL;
     int failed = built_in(path) ? open_synthetic(c, path + strlen(synthetic), e)

@@ -20,9 +20,10 @@ static int by_hashes(const void *a, const void *b)
                                 : (x->text > y->text) - (x->text < y->text);
 }
 
-static void emit_document(struct packer *p, const char *text, size_t length)
+static void emit_document(struct packer *p, const char *text, const char *counts, size_t length)
 {
     packer_emit(p, text, length);
+    packer_mark(p, counts, 0, length);
     packer_end_document(p, length);
 }
 
@@ -45,25 +46,29 @@ static uint64_t hash_words(struct buffer *words, const char *text, size_t length
     return hash_bytes(words->bytes, words->used).low;
 }
 
-/* Chosen by the words alone: documents that are alike fall on one side, so none is trained on and measured on. */
+/* Chosen by the words alone, of examples by those of the prompt: what is alike falls on one side, so none is trained on
+   and measured on. */
 static bool is_held_out(const struct packer *p, uint64_t words)
 {
     return p->options->n_held_out_from ? p->holding : (double)(words >> 11) * 0x1p-53 < p->options->held_out;
 }
 
-static void take(struct sink *sink, const char *text, size_t length)
+static void take(struct sink *sink, const char *text, const char *counts, size_t length)
 {
     struct packer *p = (struct packer *)sink;
-    struct held held = { { hash_words(&p->words, text, length), hash_bytes(text, length).low, 0 }, p->text.used,
+    const char *answer = counts ? memchr(counts, 1, length) : NULL;
+    uint64_t words = hash_words(&p->words, text, length),
+             prompt = answer ? hash_words(&p->words, text, (size_t)(answer - counts)) : words;
+    struct held held = { { words, hash_bytes(text, length).low, prompt, is_held_out(p, prompt) }, p->text.used,
                          length };
-    held.seen.held = is_held_out(p, held.seen.words);
     buffer_append(&p->seen, &held.seen, sizeof held.seen);
     if (!held.seen.held) {
-        emit_document(p, text, length);
+        emit_document(p, text, counts, length);
         return;
     }
     buffer_append(&p->held, &held, sizeof held);
     buffer_append(&p->text, text, length);
+    if (counts) buffer_append(&p->counts, counts, length);
 }
 
 static int say_empty(const struct packed *made, struct err *e)
@@ -93,7 +98,9 @@ static void emit_held_out(struct packer *p)
     struct held *held = (void *)p->held.bytes;
     size_t n = p->held.used / sizeof *held;
     if (n) qsort(held, n, sizeof *held, by_hashes);
-    for (size_t i = 0; i < n; i++) emit_document(p, p->text.bytes + held[i].at, held[i].length);
+    const char *counts = p->counts.bytes;
+    for (size_t i = 0; i < n; i++)
+        emit_document(p, p->text.bytes + held[i].at, counts ? counts + held[i].at : NULL, held[i].length);
 }
 
 static void count_alike(struct packer *p, struct packed *made)
@@ -112,6 +119,26 @@ static void count_alike(struct packer *p, struct packed *made)
         for (size_t k = begin; k < i; k++) held += seen[k].held;
         if (held < i - begin) made->contaminated += held;
         begin = i;
+    }
+}
+
+static int by_prompt(const void *a, const void *b)
+{
+    const struct seen *x = a, *y = b;
+    return (x->prompt > y->prompt) - (x->prompt < y->prompt);
+}
+
+static void count_prompts(struct packer *p, struct packed *made)
+{
+    struct seen *seen = (void *)p->seen.bytes;
+    size_t n = p->seen.used / sizeof *seen;
+    if (n) qsort(seen, n, sizeof *seen, by_prompt);
+    for (size_t begin = 0, i = 0, held = 0; i < n; i++) {   /* seen[begin..i] have the same prompt */
+        held += seen[i].held;
+        if (i + 1 < n && seen[i + 1].prompt == seen[begin].prompt) continue;
+        if (held < i + 1 - begin) made->prompts += held;
+        begin = i + 1;
+        held = 0;
     }
 }
 
@@ -136,7 +163,11 @@ static int finish(struct packer *p, struct file *file, struct token_header *h, s
     h->tokens = p->end;
     h->text_bytes = strcmp(h->tokenizer, "byte") ? 0 : p->end;
     h->documents = p->bounds.used / sizeof(uint64_t) - 1;
-    h->bounds = hash_bytes(p->bounds.bytes, p->bounds.used);
+    if (h->version == TOKENS_ANSWERS) {
+        while (p->answers.used < tokens_answers_words(h) * sizeof(uint64_t)) buffer_append(&p->answers, "", 1);
+        buffer_append(&p->bounds, p->answers.bytes, p->answers.used);
+    }
+    h->tables = hash_bytes(p->bounds.bytes, p->bounds.used);
     if (check_split(h, p->made, p->options, e)) return -1;
     packer_emit(p, zeros, tokens_bounds_at(h) - sizeof *h - h->tokens * h->token_bytes);
     packer_emit(p, p->bounds.bytes, p->bounds.used);
@@ -167,11 +198,18 @@ static int write_file(const char *const *inputs, int n, const char *out_path, st
 {
     struct packer p = {
         .sink.document = take, .file = file_stream(file), .options = o, .made = made,
-        .header = { .magic = TOKENS_MAGIC, .version = TOKENS_VERSION, .token_bytes = 1, .tokenizer = "byte",
+        .header = { .magic = TOKENS_MAGIC, .version = TOKENS_TEXT, .token_bytes = 1, .tokenizer = "byte",
                     .vocab = 256 },
     };
+    struct examples examples = { 0 };
+    if (o->answers && examples_read(&examples, o, e)) {
+        examples_free(&examples);
+        return -1;
+    }
+    if (o->answers) p.header.version = TOKENS_ANSWERS;
     const char *slash = strrchr(out_path, '/');
-    struct walk w = { .options = o, .to = &p.sink, .made = made, .folder = "." };
+    struct walk w = { .options = o, .examples = o->answers ? &examples : NULL, .to = &p.sink, .made = made,
+                      .folder = "." };
     if (slash) w.folder = arena_text(made->arena, "%.*s", (int)(slash - out_path + 1), out_path);
     *h = (struct token_header){ 0 };
     packer_emit(&p, h, sizeof *h);
@@ -182,7 +220,11 @@ static int write_file(const char *const *inputs, int n, const char *out_path, st
     else failed = (corpus_holds_tokens(inputs[0]) ? join_inputs : walk_inputs)(&p, &w, inputs, n, e);
     if (!failed && finish(&p, file, h, e)) failed = err_prefix(e, "%s: ", out_path);
     count_alike(&p, made);
+    if (o->answers) count_prompts(&p, made);
+    examples_free(&examples);
     free(p.bounds.bytes);
+    free(p.answers.bytes);
+    free(p.counts.bytes);
     free(p.held.bytes);
     free(p.text.bytes);
     free(p.seen.bytes);
@@ -190,12 +232,23 @@ static int write_file(const char *const *inputs, int n, const char *out_path, st
     return failed;
 }
 
+int pack_check(const struct pack_options *o, struct err *e)
+{
+    struct examples a = { 0 };
+    int failed = o->answers ? examples_read(&a, o, e) : o->template ? err_set(e, "--template: is of --answers") : 0;
+    examples_free(&a);
+    return failed;
+}
+
 int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o,
                 struct packed *made, struct err *e)
 {
     struct token_header h;
+    struct pack_options strict = *o;
     *made = (struct packed){ .arena = arena_new() };
     errno = 0;
+    strict.strict |= o->answers != ANSWERS_NONE;
+    o = &strict;
     if (!(o->held_out >= 0 && o->held_out < 1))
         return err_set(e, "held_out = %g: must be 0 or more and below 1", o->held_out);
     struct file *file = file_begin(out_path, FILE_REGULAR, e);

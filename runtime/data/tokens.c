@@ -11,9 +11,9 @@ bool tokens_magic(const struct map *m) { return m->size >= 8 && !memcmp(m->bytes
 static int check_header(const struct token_header *h, size_t size, struct err *e)
 {
     if (size < sizeof *h) return err_set(e, "%zu bytes: a token file's header alone takes %zu", size, sizeof *h);
-    if (h->version != TOKENS_VERSION)
-        return err_set(e, "offset %zu: version %u: this program reads version %d", AT(version), h->version,
-                       TOKENS_VERSION);
+    if (h->version != TOKENS_TEXT && h->version != TOKENS_ANSWERS)
+        return err_set(e, "offset %zu: version %u: this program reads versions %d and %d", AT(version), h->version,
+                       TOKENS_TEXT, TOKENS_ANSWERS);
     if (!hash_equal(h->self, hash_bytes(h, AT(self))))
         return err_set(e, "offset %zu: the header does not match its own hash: the file is damaged", AT(self));
     if (h->token_bytes != 1 && h->token_bytes != 2 && h->token_bytes != 4)
@@ -44,7 +44,7 @@ static int check_counts(const struct token_header *h, size_t size, struct err *e
     if (h->train_documents > h->documents)
         return err_set(e, "offset %zu: %llu training documents of %llu", AT(train_documents),
                        (unsigned long long)h->train_documents, (unsigned long long)h->documents);
-    uint64_t want = tokens_bounds_at(h) + (h->documents + 1) * sizeof(uint64_t);
+    uint64_t want = tokens_bounds_at(h) + tokens_tables_bytes(h);
     if (size != want)
         return err_set(e, "%zu bytes: %llu tokens of %u bytes and %llu documents take %llu", size,
                        (unsigned long long)h->tokens, h->token_bytes, (unsigned long long)h->documents,
@@ -55,8 +55,9 @@ static int check_counts(const struct token_header *h, size_t size, struct err *e
 static int check_bounds(const struct token_header *h, const uint64_t *bound, struct err *e)
 {
     unsigned long long at = tokens_bounds_at(h);
-    if (!hash_equal(h->bounds, hash_bytes(bound, (h->documents + 1) * sizeof *bound)))
-        return err_set(e, "offset %llu: the table of documents does not match its hash: the file is damaged", at);
+    if (!hash_equal(h->tables, hash_bytes(bound, tokens_tables_bytes(h))))
+        return err_set(e, "offset %llu: the table of documents%s does not match its hash: the file is damaged", at,
+                       h->version == TOKENS_ANSWERS ? " and answers" : "");
     if (bound[0] != 0)
         return err_set(e, "offset %llu: document 0 begins at %llu: must be 0", at, (unsigned long long)bound[0]);
     for (uint64_t d = 0; d < h->documents; d++)
@@ -71,6 +72,21 @@ static int check_bounds(const struct token_header *h, const uint64_t *bound, str
     if (bound[h->train_documents] != h->train_tokens)
         return err_set(e, "offset %zu: %llu training tokens: the training documents hold %llu", AT(train_tokens),
                        (unsigned long long)h->train_tokens, (unsigned long long)bound[h->train_documents]);
+    return 0;
+}
+
+/* That no first token of a document counts, and none beyond the last; in all at least one. */
+static int check_answers(const struct corpus *c, const struct token_header *h, struct err *e)
+{
+    unsigned long long at = tokens_bounds_at(h) + tokens_bounds_words(h) * sizeof(uint64_t);
+    if (h->tokens % 64 && c->answer[h->tokens / 64] >> h->tokens % 64)
+        return err_set(e, "offset %llu: answers beyond the last of %llu tokens", at + h->tokens / 64 * sizeof(uint64_t),
+                       (unsigned long long)h->tokens);
+    for (uint64_t d = 0; d < h->documents; d++)
+        if (corpus_counts(c, c->bound[d]))
+            return err_set(e, "offset %llu: the first token of document %llu counts: nothing predicts it",
+                           at + c->bound[d] / 64 * sizeof(uint64_t), (unsigned long long)d);
+    if (corpus_answers(c, 0, h->tokens) == 0) return err_set(e, "offset %llu: no token counts as an answer", at);
     return 0;
 }
 
@@ -93,6 +109,12 @@ int tokens_open(struct corpus *c, struct given given, struct err *e)
         .train_tokens = h->train_tokens, .held_out_tokens = h->tokens - h->train_tokens,
         .bytes_per_token = (double)h->text_bytes / (double)h->tokens, .hash = h->self,
     };
+    if (h->version == TOKENS_ANSWERS) {
+        c->answer = bound + tokens_bounds_words(h);
+        if (check_answers(c, h, e)) return -1;
+        c->info.answers = corpus_answers(c, 0, h->tokens);
+        c->info.train_answers = corpus_answers(c, 0, h->train_tokens);
+    }
     return corpus_take_tokens(c, sizeof *h, (int)h->token_bytes, e);
 }
 

@@ -307,9 +307,13 @@ struct node *build_ids(struct build *b);
 /* Of x [B*S',..] the rows that the sequences of b have, the first b->seq of each: MTP blocks have
    fewer than the trunk. */
 struct node *build_rows(struct build *b, struct node *x);
-/* x, of T rows, with `value` in those that only fill up a batch of an evaluation; elsewhere there are
-   none, and it is x itself. */
+/* x, of T rows, with `value` in those that only fill up a batch of an evaluation, or a window of data with answers;
+   elsewhere there are none, and it is x itself. */
 struct node *build_present(struct build *b, struct node *x, double value);
+/* In training: the mean of x, [T,..], over the rows of the micro-batch that are there. */
+struct node *build_present_mean(struct build *b, struct node *x);
+/* Fails where rows of training only fill up. */
+void build_needs_text(struct build *b, const char *module);
 /* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where
    nothing is noisy. Its bits follow from the run's seed, the token's position in the run, column, path and name: a name
    is used once at a path. */
@@ -372,6 +376,8 @@ void build_position_losses(struct build *b, struct node *x);
 /* A term of the objective, REAL [1]: of the micro-batch, as build_row_metric's value; the mean over micro-batches and
    ranks. Also a metric "loss_<name>" (summed over layers). */
 void build_loss(struct build *b, const char *name, struct node *value, double weight);
+/* The same of a value that is no mean over rows, in training alone. */
+void build_whole_loss(struct build *b, const char *name, struct node *value, double weight);
 /* The same of x [T], averaged as build_token_metric does. */
 void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight);
 /* Runs in the update region after the optimizer, with b->layer as it was when registered; u->clip tells whether the

@@ -23,6 +23,27 @@ static struct node *present_count(struct build *b)
     return o->present_count;
 }
 
+/* Of a micro-batch of training, REAL [1]: the share of its rows that are there, or of one of them. */
+static struct node *present_share(struct build *b)
+{
+    return clamp(b->graph, mean_rows(b->graph, present(b)), 1 / (double)b->tokens, 1);
+}
+
+static bool fills(const struct build *b) { return b->present && b->mode == MODE_TRAIN; }
+
+struct node *build_present_mean(struct build *b, struct node *x)
+{
+    struct node *mean = mean_rows(b->graph, build_present(b, x, 0));
+    return fills(b) ? mul_scalar(b->graph, mean, reciprocal(b->graph, present_share(b))) : mean;
+}
+
+void build_needs_text(struct build *b, const char *module)
+{
+    if (fills(b))
+        graph_fail(b->graph, "%s: the data has answers: windows are filled up, and '%s' would count what fills them",
+                   b->path, module);
+}
+
 /* ---- metrics and losses ---- */
 
 /* Of the router that is being built. */
@@ -157,9 +178,20 @@ static void add_loss(struct build *b, struct build_loss loss)
 
 void build_loss(struct build *b, const char *name, struct node *value, double weight)
 {
+    if (fills(b)) {
+        build_whole_loss(b, name, mul_scalar(b->graph, value, reciprocal(b->graph, present_share(b))), weight);
+        return;
+    }
     name = full_name(b, name);
     add_loss(b, (struct build_loss){ name, weight, row_mean(b, value) });
     if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight, false);
+}
+
+void build_whole_loss(struct build *b, const char *name, struct node *value, double weight)
+{
+    name = full_name(b, name);
+    add_loss(b, (struct build_loss){ name, weight, { 1, carry(b->graph, value, CARRY_MEAN), NULL, false } });
+    graph_loss(b->graph, name, value, weight, false);
 }
 
 /* Gradients need the weight of the whole step before its first token is seen. */
@@ -174,6 +206,7 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
     if (!all) all = carry(g, weighted_sum(g, build_token_weights(b, ahead), NULL), CARRY_SUM);
     g->region = REGION_MICRO;
     if (ahead == 0) b->own->targets = all;
+    if (b->present) all = clamp(g, all, 1, HUGE_VAL);       /* answers of few tokens: none may have so many ahead */
     struct node *part = divide(g, weighted_sum(g, x, build_token_weights(b, ahead)), all);
     if (b->train->guard.module->guard && strcmp(name, "lm") == 0) b->own->loss_of_step = carry(g, part, CARRY_SUM);
     graph_loss(g, name, part, weight, true);

@@ -147,6 +147,7 @@ bool train_averages(const struct train_conf *c)
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
 {
     int before = problems->found;
+    conf->answers = false;
     config_load(&train_schema, json, "train", arena, conf, problems);
     if (problems->found > before) return;
     if (conf->batch % conf->micro != 0)

@@ -39,6 +39,7 @@ struct train_conf {
     struct picks rates, monitors;
     int eval_every, eval_tokens, eval_seq, record, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;
+    bool answers;                                           /* no key: what the data says. Windows are filled up then */
 };
 extern const struct schema train_schema;
 bool train_averages(const struct train_conf *c);            /* whether evaluations read averages of the weights */

@@ -9,12 +9,12 @@
 struct state;
 
 /* The graphs that read an input. noise_key is read by what draws noise alone, place by what records choices: training
-   graphs ask for it, of place evaluations too. */
+   graphs ask for it, of place evaluations too; of present where data has answers. */
 enum { IN_TRAIN = 1 << MODE_TRAIN, IN_EVAL = 1 << MODE_EVAL, IN_DECODE = 1 << MODE_DECODE, ASKED = 8,
        ASKED_EVAL = 16 };
 
 /* name, dtype, shape, graphs. ids and start are filled by who has tokens; target and weight by who has their
-   successors, a corpus; present by an evaluation, which fills up its last batch; pos by a decoder. */
+   successors, a corpus; present by what fills up windows, an evaluation's last batch for instance; pos by a decoder. */
 #define INPUTS(X) \
     X(ids,       I32,  SHAPE(batch, seq), IN_TRAIN | IN_EVAL | IN_DECODE) \
     /* position in its sequence at which the token's document begins; 0 for the document that it opens in */ \
@@ -22,10 +22,10 @@ enum { IN_TRAIN = 1 << MODE_TRAIN, IN_EVAL = 1 << MODE_EVAL, IN_DECODE = 1 << MO
     /* positions that precede this chunk in the caches */ \
     X(pos,       I32,  SHAPE(1),          IN_DECODE) \
     X(target,    I32,  SHAPE(batch, seq), IN_TRAIN | IN_EVAL) \
-    /* 0 where the target lies in another document, else 1 */ \
+    /* 0 where the target lies in another document or does not count, else 1 */ \
     X(weight,    REAL, SHAPE(batch, seq), IN_TRAIN | IN_EVAL) \
-    /* 0 where the batch is only filled up, else 1 */ \
-    X(present,   REAL, SHAPE(batch, seq), IN_EVAL) \
+    /* 0 where a window, or the batch, is only filled up, else 1 */ \
+    X(present,   REAL, SHAPE(batch, seq), IN_EVAL | ASKED) \
     /* the key of each sequence, low word first: inputs_noise */ \
     X(noise_key, I32,  SHAPE(batch, 2),   ASKED) \
     /* number of the first sequence, of those of a step or an evaluation */ \

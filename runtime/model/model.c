@@ -202,6 +202,7 @@ static void build_inputs(struct build *b)
 #define READ(name, dtype, shape, graphs) \
     if ((graphs) & 1 << b->mode) b->name = inputs_node(b->graph, b->own->of, INPUT_##name, b->batch, b->seq);
     INPUTS(READ)
+    if (b->train && b->train->answers) b->present = inputs_node(b->graph, b->own->of, INPUT_present, b->batch, b->seq);
     b->own->pos = b->pos;
     build_at(b, -1);
 }

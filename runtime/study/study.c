@@ -184,7 +184,13 @@ static bool load_both(json_t *model_json, json_t *train_json, struct arena *aren
     if (data && data->vocab > model->vocab)
         problem_add(problems, "vocab", "%d: the data in %s has token ids up to %d", model->vocab, data->path,
                     data->vocab - 1);
-    if (data && data->train_tokens <= (uint64_t)model->seq)
+    train->answers = data && data->answers;
+    if (train->answers && !data->train_answers)
+        problem_add(problems, "data", "%s has no answers to train on: all are held out", data->path);
+    if (train->answers && train->record)
+        problem_add(problems, "train.record", "the data in %s has answers, and windows that are filled up: choices are "
+                                              "kept of text alone", data->path);
+    if (data && !train->answers && data->train_tokens <= (uint64_t)model->seq)
         problem_add(problems, "seq", "%d: the data in %s has only %llu tokens to train on", model->seq, data->path,
                     (unsigned long long)data->train_tokens);
     return problems->found == before;
@@ -236,6 +242,7 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
         check_measured(&train, all, problems);
         v->config = json_pack("{s:o, s:o}", "model", config_write(&model_schema, &model),
                               "train", config_write(&train_schema, &train));
+        if (train.answers) json_object_set_new(v->config, "answers", json_true());
         if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
         else keep(v, &m);
         if (problems->found == before && train.record && !m.records)
@@ -269,6 +276,7 @@ static int measure_with(struct study *s, struct variant *v, int value, struct me
     struct problems problems = { 0 };
     struct train_conf train;
     train_load(train_json, arena, &train, &problems);
+    train.answers = json_is_true(json_object_get(v->config, "answers"));
     if (!failure && problems.n)
         failure = err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text);
     if (!failure) failure = measure_json(json_object_get(v->config, "model"), &train, true, out, e);

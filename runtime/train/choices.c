@@ -194,19 +194,20 @@ static int check_layers(const struct choices *c, enum store_group group, int64_t
     return 0;
 }
 
-static int open_record(struct choices *c, const struct point *p, const struct corpus_info *data,
+static int open_record(struct choices *c, const struct point *p, const struct corpus *corpus,
                        const struct eval_set *eval, struct err *e)
 {
-    if (find_point(c, p, e) || reader_open(&c->reader, c->path, e) || check_owner(c, data, eval, e)) return -1;
+    if (find_point(c, p, e) || reader_open(&c->reader, c->path, e)) return -1;
+    if (check_owner(c, corpus_info(corpus), eval, e)) return -1;
     if (open_rows(c, STORE_TRAIN, e) || open_rows(c, STORE_EVAL, e) || check_steps(c, e)) return -1;
     return check_layers(c, STORE_TRAIN, c->session->train.batch, e) ||
-           check_layers(c, STORE_EVAL, eval_windows(eval, (int)session_eval_size(c->session).seq), e);
+           check_layers(c, STORE_EVAL, eval_windows(corpus, eval, (int)session_eval_size(c->session).seq), e);
 }
 
 /* ---- one run ---- */
 
 int choices_open(struct choices **out, const struct study *study, int point, const struct session *s,
-                 const struct corpus_info *data, const struct eval_set *eval, struct err *e)
+                 const struct corpus *corpus, const struct eval_set *eval, struct err *e)
 {
     const struct point *p = &study->point[point];
     const char *hash = json_string_value(json_object_get(study->variant[p->variant].config, "choices"));
@@ -223,7 +224,7 @@ int choices_open(struct choices **out, const struct study *study, int point, con
     memcpy(c->hash, hash, strnlen(hash, sizeof c->hash - 1));
     int failure = study_variant_at(study->choices, &c->study, &c->variant, e);
     if (failure) err_prefix(e, "choices: ");
-    else failure = open_record(c, p, data, eval, e);
+    else failure = open_record(c, p, corpus, eval, e);
     if (failure) choices_close(c);
     else *out = c;
     return failure ? -1 : 0;

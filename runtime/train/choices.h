@@ -8,7 +8,7 @@ struct choices;
 /* NULL: the run's own router chooses. -1: there is no record, or it is not of all the steps, tokens and layers of this
    run. s: of the run, whose evaluations measure what `eval` says. */
 int choices_open(struct choices **out, const struct study *study, int point, const struct session *s,
-                 const struct corpus_info *data, const struct eval_set *eval, struct err *e);
+                 const struct corpus *corpus, const struct eval_set *eval, struct err *e);
 void choices_close(struct choices *c);
 /* To the leaves of a micro-batch, or of an evaluation's piece (STORE_EVAL), those of the sequences `first`, counted in
    the step or evaluation. step: as rows of the record are numbered. */

@@ -77,7 +77,7 @@ int merge_loss(struct session *s, const struct corpus *c, int64_t step, double *
     struct eval_set set = corpus_eval_set(c, s->train.eval_tokens);
     struct metrics *m = metrics_new(s->eval_graph, STORE_EVAL, model_blocks(&s->model), NULL, 0);
     struct inputs in = inputs_new(size.batch, size.seq);
-    int parts = (int)((eval_windows(&set, (int)size.seq) + size.batch - 1) / size.batch);
+    int parts = (int)((eval_windows(c, &set, (int)size.seq) + size.batch - 1) / size.batch);
     plan_begin(s->eval_plan, step, s->train.steps, parts);
     plan_swap_averages(s->eval_plan);
     for (int i = 0; i < parts; i++) {

@@ -167,7 +167,7 @@ static double loss_of(const struct look *k)
 
 static int64_t parts_of(const struct routes_of *o)
 {
-    int64_t windows = eval_windows(&o->set, o->session->model.seq);
+    int64_t windows = eval_windows(o->corpus, &o->set, o->session->model.seq);
     return (windows + o->session->batch - 1) / o->session->batch;
 }
 
@@ -292,8 +292,16 @@ static double cosine_of(const struct routes_of *o, const struct look *k, const s
 
 /* ---- a run ---- */
 
+static int check_text(const struct corpus *c, struct err *e)
+{
+    if (!corpus_info(c)->answers) return 0;
+    return err_set(e, "%s: has answers: routers are asked with text, in windows that nothing fills up",
+                   corpus_info(c)->path);
+}
+
 int routes_open(struct routes_of **out, const json_t *config, const struct corpus *c, int64_t tokens, struct err *e)
 {
+    if (check_text(c, e)) return -1;
     struct routes_of *o = xcalloc(1, sizeof *o);
     o->corpus = c;
     o->threads = pool_cores();
@@ -396,6 +404,7 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
 int routes_elsewhere(struct routes_of *o, const struct corpus *c, int64_t tokens, struct routes *out, struct err *e)
 {
     struct routes_of there = *o;
+    if (check_text(c, e)) return -1;
     there.corpus = c;
     there.set = corpus_eval_set(c, tokens);
     if (there.set.targets == 0)

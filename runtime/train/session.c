@@ -10,6 +10,7 @@ static int load_confs(struct session *s, const json_t *config, struct err *e)
     struct problems problems = { 0 };
     model_load(json_object_get(config, "model"), s->arena, &s->model, &problems);
     train_load(json_object_get(config, "train"), s->arena, &s->train, &problems);
+    s->train.answers = json_is_true(json_object_get(config, "answers"));
     if (problems.n == 0) conf_agree(&s->model, &s->train, &problems);
     int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text) : 0;
     problems_free(&problems);

@@ -265,7 +265,7 @@ static bool evaluate_parts(struct trainer *t, bool averages)
     struct session *s = t->session;
     struct model_size size = session_eval_size(s);
     int64_t at_once = size.batch * comm_here()->ranks;
-    int parts = (int)((eval_windows(&t->eval_set, (int)size.seq) + at_once - 1) / at_once);
+    int parts = (int)((eval_windows(t->corpus, &t->eval_set, (int)size.seq) + at_once - 1) / at_once);
     plan_begin(s->eval_plan, t->done, s->train.steps, parts);
     t->staged = -1;                                         /* its inputs lie where those of the next step would */
     if (averages) plan_swap_averages(s->eval_plan);
@@ -297,7 +297,7 @@ static int evaluate(struct trainer *t)
     comm_order(ORDER_EVALUATE, t->done);
     if (!evaluate_all(t, &raw)) return 0;
     metrics_gather(t->eval, s->eval_plan);
-    metrics_cut(t->eval, eval_windows(&t->eval_set, (int)session_eval_size(s).seq), choices_measured(s));
+    metrics_cut(t->eval, eval_windows(t->corpus, &t->eval_set, (int)session_eval_size(s).seq), choices_measured(s));
     t->eval_loss = metrics_get(t->eval, "loss");
     double bytes = corpus_info(t->corpus)->bytes_per_token;
     if (train_averages(&s->train)) metrics_set(t->eval, "raw_loss", raw);
@@ -428,7 +428,7 @@ static enum outcome open_point(struct trainer *t)
         return fail(t, OUTCOME_INPUT);
     }
     prepare(t);
-    if (choices_open(&t->choices, t->study, t->number, t->session, corpus_info(t->corpus), &t->eval_set, &t->err))
+    if (choices_open(&t->choices, t->study, t->number, t->session, t->corpus, &t->eval_set, &t->err))
         return fail(t, OUTCOME_INPUT);
     return OUTCOME_FINISHED;
 }
