@@ -1,6 +1,6 @@
 /* Experts of the other model cut into `parts` narrower ones, of which `parts` times as many are chosen: m N experts of
    width F / m (DeepSeekMoE, Dai 2024). The parts of one have its row of the router, so that they are chosen together,
-   and the function stays, for the gates of parts add up: of scores that compete, or are normalised, each part gets 1 / m of
+   and the function stays, for the gates of parts add up: where scores compete or are normalised each part gets 1 / m of
    the gate, which `down` makes up for. */
 #include "model/module.h"
 

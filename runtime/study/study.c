@@ -438,7 +438,8 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
         const char *near = nearest_name(s->match_quantity, quantities);
         if (!known)
             problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops, "
-                        "total_flops", s->match_quantity, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+                        "total_flops", s->match_quantity, near ? " (did you mean '" : "", near ? near : "",
+                        near ? "'?)" : "");
     }
     return problems->n - before;
 }
