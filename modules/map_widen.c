@@ -1,6 +1,7 @@
 /* A wider model of the same function: of what is wider each part is a copy, and what reads copies has its weights
    shared out among them (Net2Net, Chen 2015; HyperCloning, Samragh 2024, arXiv 2409.12903). Widths are whole multiples,
-   of the stream, of feed-forwards, of the number of heads; the width of a head and the number of experts stay. noise: the shares of one weight differ by draws that cancel out, without which copies learn alike for ever. */
+   of the stream, of feed-forwards, of the number of heads; the width of a head and the number of experts stay. noise:
+   the shares of one weight differ by draws that cancel out, without which copies learn alike for ever. */
 #include "model/module.h"
 #include <string.h>
 

@@ -438,7 +438,8 @@ static enum outcome start(struct trainer *t, const struct past *past)
     comm_order(ORDER_OPEN, t->number);
     enum outcome outcome = open_point(t);
     if (outcome) return outcome;
-    if (train_open(t, past)) return leave(t, past->exists ? OUTCOME_INPUT : OUTCOME_FAILED);
+    bool reads = past->exists || model_start(&t->session->model);           /* what others wrote */
+    if (train_open(t, past)) return leave(t, reads ? OUTCOME_INPUT : OUTCOME_FAILED);
     if (t->goes_back && t->done == 0 && train_save(t)) return leave(t, OUTCOME_FAILED);
     t->first = t->done;
     t->first_tokens = tokens_before(t, t->first);
