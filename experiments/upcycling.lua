@@ -1,7 +1,7 @@
--- When does it pay to make a mixture of experts out of a dense model rather than to train it from scratch? Dense models
--- are trained for 100 and for 400 steps; eight experts, copies of each feed-forward, go on from there, as do copies
--- half of whose neurons are drawn anew, and copies cut into 32 experts of a quarter of the width. Scratch is the same
--- mixture from the beginning. All have cost equally many FLOPs at the end, the dense model included.
+-- When does it pay to make a mixture of experts out of a dense model rather than to train it from scratch?
+-- Dense models are trained for 100 and for 400 steps; eight experts, copies of each feed-forward, go on from there, as
+-- do copies half of whose neurons are drawn anew, and copies cut into 32 experts of a quarter of the width. Scratch is
+-- the same mixture from the beginning. All have cost equally many FLOPs at the end, the dense model included.
 -- Expected: copies of the longer one are ahead of scratch (Komatsuzaki 2022), drop-upcycling ahead of copies (Nakamura
 -- 2025), fine-grained ones level with copies (He 2024).
 local sl = require "sluice"

@@ -1,6 +1,6 @@
--- Does a model that is made half as deep again out of a trained one overtake it, and is it worth what training it from
--- scratch would cost? Four layers are trained for 400 steps; `deeper` has six, the middle two twice (WeLM), `silent`
--- the same with copies that write nothing at first, `longer` goes on with four, `scratch` has six from the beginning.
+-- Does a trained model that is made half as deep again overtake itself, and beat one trained from scratch?
+-- Four layers are trained for 400 steps; `deeper` has six, the middle two twice (WeLM), `silent` the same with copies
+-- that write nothing at first, `longer` goes on with four, `scratch` has six from the beginning.
 -- All have cost equally many FLOPs at the end, what they begin with included.
 -- Expected: deeper passes longer before the end (Kim 2023), scratch is worse than both at this length.
 local sl = require "sluice"
