@@ -218,18 +218,20 @@ static void move_whole(const struct args *a)
     }
     move_matrices(a, m, { clip, reals(&a->in[LR]), (float)attr->rate, (float)(attr->rate * attr->decay),
                            attr->cautious != 0, part, paces(a, LR) });
-    fold_changes(a, part, count * spans, clip, reals(&a->out[0]));
+    fold_changes(a, part, count * spans, clip, reals(&a->out[0]), attr->along);
 }
 
 static void update(const struct args *a)
 {
     double *part = (double *)a->scratch;
+    bool along = ((const struct adamw_attr *)a->attr)->along;
     if (is_whole(a)) move_whole(a);
     else if (is_coded(a)) {
         go(a, part, NULL);
-        fold_changes(a, part, spans_of(shape_count(a->in[W].shape)), reals(&a->in[CLIP]), reals(&a->out[0]));
-    } else if (a->in[LARGEST].data) step_launch<struct adamw_attr>(a, at, rule_of<true>(a), amsgrad_span);
-    else step_launch<struct adamw_attr>(a, at, rule_of<false>(a), adamw_span);
+        fold_changes(a, part, spans_of(shape_count(a->in[W].shape)), reals(&a->in[CLIP]), reals(&a->out[0]),
+                     along);
+    } else if (a->in[LARGEST].data) step_launch<struct adamw_attr>(a, at, rule_of<true>(a), amsgrad_span, along);
+    else step_launch<struct adamw_attr>(a, at, rule_of<false>(a), adamw_span, along);
 }
 
 static size_t scratch(const struct args *a)
@@ -243,7 +245,7 @@ extern "C" kernel *fuse_adamw(const struct args *a, const struct args *b)
 {
     const struct adamw_attr *x = (const struct adamw_attr *)a->attr, *y = (const struct adamw_attr *)b->attr;
     bool same = x->beta1 == y->beta1 && x->beta2 == y->beta2 && x->eps == y->eps && x->nesterov == y->nesterov &&
-                x->inside == y->inside && x->cautious == y->cautious && x->lazy == y->lazy &&
+                x->inside == y->inside && x->cautious == y->cautious && x->lazy == y->lazy && x->along == y->along &&
                 !a->in[LARGEST].data == !b->in[LARGEST].data;
     bool apart = is_whole(a) || is_whole(b) || is_coded(a) || is_coded(b);
     return same && !apart && step_together(a, b, at) ? update : NULL;

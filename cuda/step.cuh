@@ -29,7 +29,8 @@ struct weight {
     double rate;
     int first;                                              /* of its spans */
 };
-struct weights { const float *clip; double *part; int n, spans; struct weight of[MANY]; };
+/* along: as of fold_span_parts */
+struct weights { const float *clip; double *part; bool along; int n, spans; struct weight of[MANY]; };
 /* paces: behind the rate lr has factors on decay and momentum */
 template <class Rule> struct steps { const float *lr, *step; bool paces; Rule rule; struct weights all; };
 
@@ -106,14 +107,14 @@ static inline struct weight weight_of(const struct args *a, struct places at, do
     return x;
 }
 
-/* Attr: of the op, with a decay and a rate, which are each weight's own. after: a block for each weight, for what is
-   kept of it as a whole. */
+/* Attr: of the op, with a decay and a rate, which are each weight's own. along: the last sum is asked for; after: a
+   block for each weight, for what is kept of it as a whole. */
 template <class Attr, class Rule>
 static void step_launch(const struct args *a, struct places at, Rule rule, void (*kernel)(const struct steps<Rule>),
-                        void (*after)(const struct steps<Rule>) = NULL)
+                        bool along = true, void (*after)(const struct steps<Rule>) = NULL)
 {
     struct steps<Rule> s = { reals(&a->in[at.lr]), at.step ? reals(&a->in[at.step]) : NULL, paces(a, at.lr), rule,
-                             { reals(&a->in[at.clip]), (double *)a->scratch } };
+                             { reals(&a->in[at.clip]), (double *)a->scratch, along } };
     struct weights &all = s.all;
     for (const struct args *next = a; next; next = next->next) {
         const Attr *attr = (const Attr *)next->attr;

@@ -45,7 +45,8 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     struct adamw_attr attr = {
         .beta1 = c->adam.beta1, .beta2 = c->adam.beta2, .eps = c->adam.eps * u.eps,
         .decay = radius ? 0 : build_decay(&c->pace, w, u), .rate = u.rate, .nesterov = c->nesterov,
-        .inside = c->eps_inside, .cautious = c->cautious, .lazy = c->lazy, .masked = c->cautious_step
+        .inside = c->eps_inside, .cautious = c->cautious, .lazy = c->lazy, .masked = c->cautious_step,
+        .along = u.along
     };
     return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, radius, largest, attr);
 }

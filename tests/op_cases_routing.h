@@ -286,13 +286,15 @@ static inline double apart_12(int64_t i)
     CASE(skip_outliers, wraps, SKIP_OUTLIERS(all_ones, nine, seven)) \
     CASE(skip_outliers, stopped, SKIP_OUTLIERS(none_present, ninety, six)) \
     CASE(adamw, vector, ADAMW(7)) \
+    CASE(adamw, along, ADAMW_AS(NULL, (ADAM_USUAL, .along = 1), 3, 5)) \
     CASE(adamw, paced, ADAMW_AT(3, NULL, (ADAM_USUAL, .nesterov = 1), 7)) \
     CASE(adamw, paced_sphere, ADAMW_AT(3, positive_in(g, 1), (ADAM_USUAL), 5, 3)) \
     CASE(adamw, ahead, ADAMW_AS(NULL, (ADAM_USUAL, .nesterov = 1, .inside = 1, .cautious = 1, .lazy = 1), 3, 5)) \
     CASE(adamw, sphere, ADAMW_AS(positive_in(g, 2), (ADAM_USUAL), 2, 3, 5)) \
     CASE(adamw, amsgrad, ADAMW_OF(real_in(g, 13), positive_in(g, 13), positive_in(g, 13), NULL, (ADAM_USUAL), 13)) \
-    CASE(adamw, masked, ADAMW_AS(NULL, (ADAM_USUAL, .masked = 1, .cautious = 1), 3, 4, 5)) \
-    CASE(adamw, codes, ADAMW_OF(CODED(2), CODED(2), CODED(2), NULL, (ADAM_USUAL, .nesterov = 1, .lazy = 1), 20, 25)) \
+    CASE(adamw, masked, ADAMW_AS(NULL, (ADAM_USUAL, .masked = 1, .cautious = 1, .along = 1), 3, 4, 5)) \
+    CASE(adamw, codes, ADAMW_OF(CODED(2), CODED(2), CODED(2), NULL, \
+                                (ADAM_USUAL, .nesterov = 1, .lazy = 1, .along = 1), 20, 25)) \
     CASE(adamw, halves, ADAMW_OF(HALVES(500), HALVES(500), NULL, positive_in(g, 5), (ADAM_USUAL), 5, 4, 25)) \
     CASE(dion, tall, DION(2, 3, 5, 3)) \
     CASE(dion, stack, DION(3 * 2, 5, 3, 2, 5)) \

@@ -18,7 +18,8 @@ static void test_adamw_two_steps(void **state)
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
     struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, NULL, NULL,
-                              (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 2 });
+                              (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 2,
+                                                   .along = 1 });
     struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums }),
                 *cosine = graph_result(r.graph, ratio, 1);
     run_start(&r, 1);

@@ -115,8 +115,8 @@ struct heads { int64_t n, kv_heads, width; bool bias, output_bias; };
 struct queries { struct node *q; int64_t k; struct heads heads; struct routing r; struct dispatched d; };
 /* What updates go by: learning rate, REAL [1], or [3] with factors on decay and momentum; number of the step, REAL [1];
    clip: what clip_norm gives, REAL [2]; rate, eps, decay: factors on the learning rate of the weight that is updated,
-   and on what its optimizer has of these. */
-struct update { struct node *lr, *step, *clip; double rate, eps, decay; };
+   and on what its optimizer has of these; along: a monitor asks which way weights change, not only how far. */
+struct update { struct node *lr, *step, *clip; double rate, eps, decay; bool along; };
 
 /* What a gate may be on, in an attention: what heads read, values, keys and queries as they were projected, [T,H,W], or
    what the attention writes, [T,D]. */

@@ -23,7 +23,8 @@ struct node *build_adamw(struct build *b, const struct pace *p, const struct ada
                          struct update u)
 {
     struct adamw_attr attr = {
-        .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps * u.eps, .decay = build_decay(p, w, u), .rate = u.rate
+        .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps * u.eps, .decay = build_decay(p, w, u), .rate = u.rate,
+        .along = u.along
     };
     struct node *m = build_moment_as(b, "m", w, a->state, 1), *v = build_moment_as(b, "v", w, a->state, 1);
     return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, NULL, NULL, attr);

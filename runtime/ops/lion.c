@@ -46,7 +46,7 @@ static inline void some(const struct rates *k, int64_t n, real *restrict w, cons
              sign = (real)(mean > 0) - (real)(mean < 0);
         m[i] = k->b2 * m[i] + k->keep2 * g;
         w[i] = old - k->rate * (sign + k->decay * old);
-        step_count(sums, i, old, w[i]);
+        step_count(sums, i, true, old, w[i]);
     }
 }
 

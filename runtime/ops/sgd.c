@@ -49,7 +49,7 @@ static inline void some(const struct rates *k, int64_t n, real *restrict w, cons
             u = k->now * m[i] + k->ahead * g;
         }
         w[i] = old - k->rate * (u + k->decay * old);
-        step_count(sums, i, old, w[i]);
+        step_count(sums, i, true, old, w[i]);
     }
 }
 
