@@ -12,7 +12,7 @@ struct conf {
 static const struct param params[] = {
     PACE(struct conf, pace, 1e-3, 0.1),
     ADAM(struct conf, adam, ""),
-    STATE(struct conf, adam, ""),
+    STATE(struct conf, adam.state, ""),
     BOOL(struct conf, nesterov, false, "look one step ahead"),
     BOOL(struct conf, eps_inside, false, "eps is added to the second moment, under the root"),
     BOOL(struct conf, amsgrad, false, "steps go by the largest second moment so far"),
@@ -29,7 +29,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
 {
     (void)model;
     const struct conf *c = self.conf;
-    build_check_state(&c->adam, path, problems);
+    build_check_adam(&c->adam, path, problems);
     if (c->lazy && c->cautious_step)
         module_problem(problems, path, "cautious_step", "true: where a gradient is 0 nothing rests with its decay, as "
                                                         "lazy asks; one of them must be false");

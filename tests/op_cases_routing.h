@@ -108,8 +108,9 @@ static inline double apart_12(int64_t i)
               real_count_in(g, SHAPE(1), third_step), positive_in(g, 2), row, col, v, m, \
               (struct adafactor_attr){ BARE how })
 /* values: of lr; 3: with factors on decay and momentum */
-#define LION(values, ...) \
-    lion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, values), \
+#define LION(values, ...) LION_OF(real_in(g, __VA_ARGS__), values, __VA_ARGS__)
+#define LION_OF(m, values, ...) \
+    lion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), m, positive_in(g, values), \
          positive_in(g, 2), (struct lion_attr){ 0.9, 0.99, 0.1, 1 })
 #define SCHEDULE_FREE(power, ...) \
     schedule_free(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), \
@@ -310,11 +311,15 @@ static inline double apart_12(int64_t i)
                                      2, 3, 5)) \
     CASE(lion, vector, LION(1, 7)) \
     CASE(lion, paced, LION(3, 7)) \
+    CASE(lion, codes, LION_OF(CODED(2), 1, 20, 25)) \
+    CASE(lion, halves, LION_OF(HALVES(500), 3, 5, 4, 25)) \
     CASE(schedule_free, vector, SCHEDULE_FREE(0, 7)) \
     CASE(sgd, paced, SGD(3, real_in(g, 7), 1, 1, 7)) \
     CASE(sgd, bare, SGD(1, NULL, 0, 0, 7)) \
     CASE(sgd, momentum, SGD(1, real_in(g, 7), 0, 1, 7)) \
     CASE(sgd, nesterov, SGD(1, real_in(g, 7), 1, 0, 7)) \
+    CASE(sgd, codes, SGD(1, CODED(2), 1, 0, 20, 25)) \
+    CASE(sgd, halves, SGD(3, HALVES(500), 0, 1, 5, 4, 25)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, paced, MUON_AT(3, NULL, NULL, (MUON_USUAL), 5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
@@ -326,6 +331,8 @@ static inline double apart_12(int64_t i)
     CASE(muon, snap, MUON_AS(NULL, NULL, (MUON_USUAL, .snap = 1, .cautious = 1), 2, 5, 3)) \
     CASE(muon, heads, MUON_AS(NULL, NULL, (MUON_USUAL, .heads = 3), 2, 6, 5)) \
     CASE(muon, codes, MUON_OF(CODED(12), NULL, NULL, (MUON_USUAL, .heads = 2), 3, 12, 50)) \
+    CASE(muon, length_codes, MUON_OF(CODED(6), NULL, NULL, (.momentum = 0.9, .decay = 0.1, .scale = 1), 3, 20, 25)) \
+    CASE(muon, vector_codes, MUON_OF(CODED(2), NULL, NULL, (.momentum = 0.9, .scale = 1), 300)) \
     CASE(muon, halves, MUON_OF(HALVES(90), NULL, NULL, (MUON_USUAL), 3, 5, 6)) \
     CASE(muon, sphere, MUON_AS(positive_in(g, 10), positive_in(g, 2), \
                                (MUON_USUAL, .neurons = NEURONS_SHORT, .beta2 = 0.9), 2, 5, 3)) \

@@ -553,6 +553,11 @@ static void test_messages(void **state)
     adam.masked = adam.lazy = 1;
     check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, NULL, NULL, adam), "what is lazy is not masked");
     adam.masked = adam.lazy = 0;
+    struct node *halves = graph_input(r.graph, "halves", DTYPE_U8, SHAPE(12, 2));
+    check_message(r.graph, adamw(r.graph, w, w, halves, w, lr, lr, clip, NULL, NULL, adam),
+                  "m, v and largest must be kept alike");
+    check_message(r.graph, lion(r.graph, flat, flat, halves, lr, clip, (struct lion_attr){ .rate = 1 }),
+                  "lion: 'm' is U8 [12,2]: of a weight [4] it is REAL of that shape, U8 [4,2] or U8 [1,260]");
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "neurons have v, and nothing else");
     at.neurons = NEURONS_ROW;
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "'v' has 4 values, 3 are needed");

@@ -27,6 +27,11 @@ static struct sizes sizes_of(struct shape w)
     return (struct sizes){ shape_count(w) / n, n };
 }
 
+static bool alike(const struct node *m, const struct node *other)
+{
+    return !other || (m->dtype == other->dtype && (m->dtype == DTYPE_REAL || shape_equal(m->shape, other->shape)));
+}
+
 static int infer(struct node *n, struct err *e)
 {
     const struct adamw_attr *at = n->attr;
@@ -36,6 +41,8 @@ static int infer(struct node *n, struct err *e)
     if (step_check_pace(n, LR, e)) return -1;
     if (moment_check(n, M, "m", 1, e) != 0 || moment_check(n, V, "v", 1, e) != 0) return -1;
     if (moment_check(n, LARGEST, "largest", 1, e) != 0) return -1;
+    if (!alike(n->in[M], n->in[V]) || !alike(n->in[M], n->in[LARGEST]))
+        return err_set(e, "adamw: m, v and largest must be kept alike");
     if (radius && (w.rank < 2 || shape_count(radius->shape) != s.stack))
         return err_set(e, "a radius for each matrix is needed: there are %lld", (long long)shape_count(radius->shape));
     if (at->masked && at->lazy) return err_set(e, "adamw: what is lazy is not masked");
