@@ -34,7 +34,9 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return dion(b->graph, w, grad, build_moment(b, "m", w), q, u.lr, u.clip, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; }
+
 const struct module optim_dion = {
     .slot = SLOT_OPTIM, .name = "dion", .about = "momentum orthogonalised in its strongest directions",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .optim = build,
 };

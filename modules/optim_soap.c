@@ -44,7 +44,9 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return soap(b->graph, x, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; }
+
 const struct module optim_soap = {
     .slot = SLOT_OPTIM, .name = "soap", .about = "Adam in the eigenbasis of Shampoo's factors",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .optim = build,
 };
