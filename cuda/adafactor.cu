@@ -91,9 +91,11 @@ adafactor_direction(struct moments a, struct matrices m, double *part)
     part[1] = size;
 }
 
-/* u := no larger than `most`, a mean of those so far where there is m, times the size of the weight. */
+/* u := no larger than `most`, a mean of those so far where there is m, times the size of the weight. pace: NULL, or a
+   factor on the momentum of that mean. */
 static __global__ void __launch_bounds__(BLOCK)
-adafactor_bound(struct moments a, struct matrices m, const double *part, struct adafactor_attr at)
+adafactor_bound(struct moments a, struct matrices m, const double *part, struct adafactor_attr at,
+                const float *pace)
 {
     int64_t from = (int64_t)blockIdx.x * SPAN, to = m.n - from < SPAN ? m.n : from + SPAN, start = blockIdx.y * m.n;
     double squares = 0, size = 0;
@@ -104,8 +106,9 @@ adafactor_bound(struct moments a, struct matrices m, const double *part, struct 
     }
     float rms = sqrtf((float)(block_sum(squares) / m.n)), weight = sqrtf((float)(block_sum(size) / m.n)),
           by = rms > (float)at.most ? divide((float)at.most, rms) : 1,
-          scale = at.relative ? fmaxf((float)at.least, weight) : 1, beta1 = (float)at.beta1,
-          keep1 = (float)(1 - at.beta1);
+          scale = at.relative ? fmaxf((float)at.least, weight) : 1;
+    double of_m = pace ? at.beta1 * *pace : at.beta1;
+    float beta1 = (float)of_m, keep1 = (float)(1 - of_m);
     for (int64_t i = start + from + threadIdx.x; i < start + to; i += BLOCK) {
         float u = by * m.u[i];
         if (a.m) u = a.m[i] = beta1 * a.m[i] + keep1 * u;
@@ -145,8 +148,10 @@ static void update(const struct args *a)
         LAUNCH(a, adafactor_mean, stack, BLOCK, 0, x);
     }
     LAUNCH(a, adafactor_direction, grid, BLOCK, 0, x, m, part);
-    LAUNCH(a, adafactor_bound, grid, BLOCK, 0, x, m, part, *at);
-    move_matrices(a, m, { x.clip, reals(&a->in[LR]), (float)at->rate, (float)(at->rate * at->decay), false, part });
+    LAUNCH(a, adafactor_bound, grid, BLOCK, 0, x, m, part, *at,
+           paces(a, LR) ? reals(&a->in[LR]) + 2 : NULL);
+    move_matrices(a, m, { x.clip, reals(&a->in[LR]), (float)at->rate, (float)(at->rate * at->decay), false, part,
+                           paces(a, LR) });
     fold_changes(a, part, stack * s.spans, x.clip, reals(&a->out[0]));
 }
 

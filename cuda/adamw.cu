@@ -2,7 +2,6 @@
    costs 28 bytes, 8 more with the largest v, and 2 for the weight rounded to bf16, which products read: that is the
    least. Moments of 8 bits cost 16, and are bound by what makes codes. Where a matrix moves as a whole, on a sphere or
    masked, it costs 64. */
-#include "moment.cuh"
 #include "step.cuh"
 
 enum { W, GRAD, M, V, LR, STEP, CLIP, RADIUS, LARGEST };    /* inputs */
@@ -19,16 +18,12 @@ struct adam_rates {
 static __device__ float unbias(double log_beta, float step) { return (float)(1 / (1 - exp(log_beta * step))); }
 
 /* top: the largest v, where that counts */
-static __device__ inline float along(const struct adam_rates &k, float g, float m, float v, float &top, bool tops)
-{
-    top = tops && top > v ? top : v;
-    return divide(k.now * m + k.ahead * g, sqrtf(top * k.unbias + k.inside) + k.eps);
-}
 static __device__ inline float direction(const struct adam_rates &k, float g, float &m, float &v, float &top, bool tops)
 {
-    m = k.b1 * m + k.keep1 * g;
-    v = k.b2 * v + k.keep2 * g * g;
-    return along(k, g, m, v, top, tops);
+    m = moment_mean(k.b1, m, k.keep1, g);
+    v = moment_mean(k.b2, v, __fmul_rn(k.keep2, g), g);
+    top = tops && top > v ? top : v;
+    return divide(k.now * m + k.ahead * g, sqrtf(top * k.unbias + k.inside) + k.eps);
 }
 
 static __device__ inline float moved(const struct adam_rates &k, float w, float u)
@@ -76,17 +71,25 @@ static __global__ void __launch_bounds__(BLOCK) amsgrad_span(const __grid_consta
     step_span(a);
 }
 
-/* ---- one weight, with moments of floats, or of what `moment` says ---- */
+static __global__ void __launch_bounds__(BLOCK) adamw_coded(const __grid_constant__ struct steps<adam<false>> a)
+{
+    step_coded(a);
+}
+/* 1: else it is kept at 64 registers, and spills */
+static __global__ void __launch_bounds__(BLOCK, 1) amsgrad_coded(const __grid_constant__ struct steps<adam<true>> a)
+{
+    step_coded(a);
+}
 
-/* u := the direction */
+/* ---- u := the direction of one weight, with or without the largest v ---- */
+
 static __global__ void __launch_bounds__(BLOCK)
 adamw_direction(const __grid_constant__ struct steps<adam<true>> a, float *u)
 {
     __shared__ struct adam_rates k;
-    const struct weight x = step_paced(a, a.all.of[0]);
+    __shared__ struct weight x;
     if (a.all.clip[1] == 0) return;
-    if (threadIdx.x == 0) k = a.rule.rates_of(x, a.all.clip[0], *a.lr, *a.step);
-    __syncthreads();
+    step_find(a, x, k);
     for (int64_t i = first_item(); i < x.n; i += all_items()) {
         bool tops = x.memory[2];
         float top = tops ? x.memory[2][i] : 0;
@@ -95,46 +98,16 @@ adamw_direction(const __grid_constant__ struct steps<adam<true>> a, float *u)
     }
 }
 
-/* A span by a block. u NULL: w moves; else u := the direction. */
 static __global__ void __launch_bounds__(BLOCK)
-adamw_coded(const __grid_constant__ struct steps<adam<true>> a, struct coded first, struct coded second,
-            struct coded largest, float *u)
+adamw_coded_direction(const __grid_constant__ struct steps<adam<true>> a, float *u)
 {
     __shared__ struct adam_rates k;
-    const struct weight x = step_paced(a, a.all.of[0]);
-    struct view packed = { x.packed, true };
-    struct change_sums sum = {};
+    __shared__ struct weight x;
     if (a.all.clip[1] == 0) return;
-    if (threadIdx.x == 0) k = a.rule.rates_of(x, a.all.clip[0], *a.lr, *a.step);
-    __syncthreads();
-    for (int b = threadIdx.x / WARP; b < SPAN / MOMENT_BLOCK; b += BLOCK / WARP) {
-        int64_t from = (int64_t)blockIdx.x * SPAN + b * MOMENT_BLOCK, block = from / MOMENT_BLOCK;
-        float m[MOMENT_EACH], v[MOMENT_EACH], top[MOMENT_EACH];
-        if (from >= x.n) break;
-        int n = x.n - from < MOMENT_BLOCK ? (int)(x.n - from) : MOMENT_BLOCK;
-        moment_load(first, from, block, n, m);
-        moment_load(second, from, block, n, v);
-        moment_load(largest, from, block, n, top);
-        for (int l = 0; l < MOMENT_EACH; l++) {
-            int64_t i = from + threadIdx.x % WARP + l * WARP;
-            if (i >= x.n) break;
-            float g = k.clip * x.grad[i], old = x.w[i], m1 = moment_mean(k.b1, m[l], k.keep1, g),
-                  v1 = moment_mean(k.b2, v[l], __fmul_rn(k.keep2, g), g), top1 = top[l],
-                  way = along(k, g, m1, v1, top1, largest.data);
-            bool rests = k.lazy && g == 0 && !u;
-            float w = rests ? old : moved(k, old, way);
-            if (!rests) m[l] = m1, v[l] = v1, top[l] = top1;
-            if (u) { u[i] = way; continue; }
-            x.w[i] = w;
-            if (packed.data) store(packed, i, w);
-            change_take(&sum, w, old);
-        }
-        moment_store(first, from, block, n, m);
-        moment_store(second, from, block, n, v);
-        moment_store(largest, from, block, n, top);
-    }
-    sum = change_fold(sum);
-    if (threadIdx.x == 0 && !u) change_leave(sum, a.all.part + SUMS * blockIdx.x);
+    step_find(a, x, k);
+    step_walk<adam<true>>(x, blockIdx.x, [&](int64_t i, float (&memory)[3]) {
+        u[i] = direction(k, k.clip * x.grad[i], memory[0], memory[1], memory[2], x.memory[2]);
+    });
 }
 
 /* ---- masks: block (span, matrix) ---- */
@@ -172,8 +145,6 @@ template <bool TOPS> static struct adam<TOPS> rule_of(const struct args *a)
     return { *attr, log(attr->beta1), log(attr->beta2) };
 }
 
-static bool is_coded(const struct args *a) { return moment_is_coded(a->in[M]); }
-
 /* Whether its matrices move as a whole; values of one. */
 static bool is_whole(const struct args *a)
 {
@@ -186,18 +157,14 @@ static int64_t matrix_of(const struct args *a)
     return w.dim[w.rank - 1] * (w.rank > 1 ? w.dim[w.rank - 2] : 1);
 }
 
-/* u := the direction, or where it is NULL, w moves. */
-static void go(const struct args *a, double *part, float *u)
+static void find_directions(const struct args *a, float *u)
 {
     const struct adamw_attr *attr = (const struct adamw_attr *)a->attr;
     int64_t n = shape_count(a->in[W].shape);
     struct steps<adam<true>> s = { reals(&a->in[LR]), reals(&a->in[STEP]), paces(a, LR), rule_of<true>(a),
                                    { reals(&a->in[CLIP]) } };
-    s.all.of[0] = weight_of(a, at, attr->decay, attr->rate, 0);
-    s.all.part = part;
-    if (is_coded(a))
-        LAUNCH(a, adamw_coded, spans_of(n), BLOCK, 0, s, moment_of(a->in[M], false), moment_of(a->in[V], true),
-               moment_of(a->in[LARGEST], true), u);
+    s.all.of[s.all.n++] = weight_of(a, at, attr->decay, attr->rate, 0);
+    if (step_is_coded(a, at)) LAUNCH(a, adamw_coded_direction, spans_of(n), BLOCK, 0, s, u);
     else LAUNCH(a, adamw_direction, grid_for(a, n, BLOCK), BLOCK, 0, s, u);
 }
 
@@ -211,25 +178,23 @@ static void move_whole(const struct args *a)
     float *u = (float *)(part + motion_doubles(count * spans, true));
     int *agreed = (int *)(u + all);
     struct matrices m = { reals(&a->in[W]), u, a->in[W].packed, reals(&a->in[RADIUS]), n, count, spans };
-    go(a, NULL, u);
+    find_directions(a, u);
     if (attr->masked) {
         LAUNCH(a, adamw_agree, dim3(spans, count), BLOCK, 0, m, grad, clip, agreed);
         LAUNCH(a, adamw_mask, dim3(spans, count), BLOCK, 0, m, grad, clip, agreed);
     }
     move_matrices(a, m, { clip, reals(&a->in[LR]), (float)attr->rate, (float)(attr->rate * attr->decay),
                            attr->cautious != 0, part, paces(a, LR) });
-    fold_changes(a, part, count * spans, clip, reals(&a->out[0]));
+    fold_changes(a, part, count * spans, clip, reals(&a->out[0]), attr->along);
 }
 
 static void update(const struct args *a)
 {
-    double *part = (double *)a->scratch;
+    bool coded = step_is_coded(a, at), along = ((const struct adamw_attr *)a->attr)->along;
     if (is_whole(a)) move_whole(a);
-    else if (is_coded(a)) {
-        go(a, part, NULL);
-        fold_changes(a, part, spans_of(shape_count(a->in[W].shape)), reals(&a->in[CLIP]), reals(&a->out[0]));
-    } else if (a->in[LARGEST].data) step_launch<struct adamw_attr>(a, at, rule_of<true>(a), amsgrad_span);
-    else step_launch<struct adamw_attr>(a, at, rule_of<false>(a), adamw_span);
+    else if (a->in[LARGEST].data)
+        step_launch<struct adamw_attr>(a, at, rule_of<true>(a), coded ? amsgrad_coded : amsgrad_span, along);
+    else step_launch<struct adamw_attr>(a, at, rule_of<false>(a), coded ? adamw_coded : adamw_span, along);
 }
 
 static size_t scratch(const struct args *a)
@@ -243,10 +208,9 @@ extern "C" kernel *fuse_adamw(const struct args *a, const struct args *b)
 {
     const struct adamw_attr *x = (const struct adamw_attr *)a->attr, *y = (const struct adamw_attr *)b->attr;
     bool same = x->beta1 == y->beta1 && x->beta2 == y->beta2 && x->eps == y->eps && x->nesterov == y->nesterov &&
-                x->inside == y->inside && x->cautious == y->cautious && x->lazy == y->lazy &&
+                x->inside == y->inside && x->cautious == y->cautious && x->lazy == y->lazy && x->along == y->along &&
                 !a->in[LARGEST].data == !b->in[LARGEST].data;
-    bool apart = is_whole(a) || is_whole(b) || is_coded(a) || is_coded(b);
-    return same && !apart && step_together(a, b, at) ? update : NULL;
+    return same && !is_whole(a) && !is_whole(b) && step_together(a, b, at) ? update : NULL;
 }
 
 TWIN(adamw, update, NULL, NULL, scratch);

@@ -35,14 +35,15 @@ static __global__ void __launch_bounds__(BLOCK) dion_gradient(float *m, const fl
 /* Of a batch: x [rank,N], p the same, next [rank,K], u [N,K], and of each row its reflection and its sign. */
 struct room { float *x, *p, *next, *u, *along, *turn; };
 
-/* p := rows of x, orthonormal, x := less p; what has nothing new is 0, all of it in a step that is skipped. By a block
-   for each matrix. */
+/* p := rows of x, orthonormal, x := less p; what has nothing new is 0, all of it in a step that is skipped. less is
+   momentum - 1; pace: NULL, or where a factor on that momentum is. By a block for each matrix. */
 static __global__ void __launch_bounds__(BLOCK)
-dion_orthonormal(struct room r, const float *clip, int rank, int rows, float less)
+dion_orthonormal(struct room r, const float *clip, const float *pace, int rank, int rows, float less)
 {
     int64_t at = (int64_t)blockIdx.x * rank * rows;
     float *along = r.along + (int64_t)blockIdx.x * rank, *turn = r.turn + (int64_t)blockIdx.x * rank;
     bool go = clip[1] != 0;
+    if (pace) less = less * *pace + (*pace - 1);
     orthonormal_rows(rank, rows, r.x + at, r.p + at, along, turn);
     for (int k = 0; k < rank; k++)
         for (int i = threadIdx.x; i < rows; i += BLOCK) {
@@ -79,7 +80,8 @@ static void step(const struct args *a, const struct sizes *s, const struct room 
     float *m = reals(&a->in[M]) + from * size, *q = reals(&a->in[Q]) + from * s->rank * s->cols;
     LAUNCH(a, dion_gradient, grid_for(a, n, BLOCK), BLOCK, 0, m, reals(&a->in[GRAD]) + from * size, clip, n);
     product(a, batch, s->rank, s->rows, s->cols, q, false, m, true, r.x, 0);
-    LAUNCH(a, dion_orthonormal, batch, BLOCK, 0, r, clip, (int)s->rank, (int)s->rows, (float)(at->momentum - 1));
+    LAUNCH(a, dion_orthonormal, batch, BLOCK, 0, r, clip, paces(a, LR) ? reals(&a->in[LR]) + 2 : NULL, (int)s->rank,
+           (int)s->rows, (float)(at->momentum - 1));
     product(a, batch, s->rank, s->cols, s->rows, r.p, false, m, false, r.next, 0);
     product(a, batch, s->rows, s->cols, s->rank, r.x, true, r.next, false, m, 1);
     LAUNCH(a, dion_directions, dim3(s->rank, batch), WARP, 0, r, q, clip, (int)s->rank, (int)s->cols);
@@ -106,7 +108,7 @@ static void update(const struct args *a)
         step(a, &s, r, from, batch);
         move_matrices(a, { reals(&a->in[W]) + from * size, r.u, packed, NULL, size, batch, s.spans },
                       { clip, reals(&a->in[LR]), (float)at->scale, (float)at->decay, false,
-                        sums + SUMS * from * s.spans });
+                        sums + SUMS * from * s.spans, paces(a, LR) });
     }
     fold_changes(a, sums, (int)(s.stack * s.spans), clip, reals(&a->out[0]));
 }

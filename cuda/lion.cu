@@ -19,8 +19,8 @@ struct lion {
 
     static __device__ void value(const struct rates &k, float grad, float &w, float (&memory)[1])
     {
-        float g = k.clip * grad, mean = k.b1 * memory[0] + k.keep1 * g;
-        memory[0] = k.b2 * memory[0] + k.keep2 * g;
+        float g = k.clip * grad, mean = moment_mean(k.b1, memory[0], k.keep1, g);
+        memory[0] = moment_mean(k.b2, memory[0], k.keep2, g);
         w -= k.rate * ((float)(mean > 0) - (float)(mean < 0) + k.decay * w);
     }
 };
@@ -29,11 +29,15 @@ static __global__ void __launch_bounds__(BLOCK) lion_span(const __grid_constant_
 {
     step_span(a);
 }
+static __global__ void __launch_bounds__(BLOCK) lion_coded(const __grid_constant__ struct steps<lion> a)
+{
+    step_coded(a);
+}
 
 static void update(const struct args *a)
 {
     const struct lion_attr *attr = (const struct lion_attr *)a->attr;
-    step_launch<struct lion_attr>(a, at, lion{ *attr }, lion_span);
+    step_launch<struct lion_attr>(a, at, lion{ *attr }, step_is_coded(a, at) ? lion_coded : lion_span);
 }
 
 extern "C" kernel *fuse_lion(const struct args *a, const struct args *b)

@@ -12,9 +12,10 @@ struct coded { void *data; bool bf16, positive; };
 enum { MOMENT_EACH = MOMENT_BLOCK / WARP };                 /* values of a lane */
 
 static inline bool moment_is_coded(const struct tensor &t) { return t.data && t.format != FORMAT_REAL; }
+static inline bool moment_is_bf16(const struct tensor &t) { return moment_is_coded(t) && shape_last(t.shape) == 2; }
 static inline struct coded moment_of(const struct tensor &t, bool positive)
 {
-    return { t.data, t.data && shape_last(t.shape) == 2, positive };
+    return { t.data, moment_is_bf16(t), positive };
 }
 
 /* a x + b y, in the bits of the CPU: of other bits would be other codes. */

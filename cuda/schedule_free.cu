@@ -66,7 +66,7 @@ static void update(const struct args *a)
 {
     const struct schedule_free_attr *attr = (const struct schedule_free_attr *)a->attr;
     step_launch<struct schedule_free_attr>(a, at, schedule_free{ *attr, log(attr->beta2) }, schedule_free_span,
-                                           schedule_free_mean);
+                                           true, schedule_free_mean);
 }
 
 extern "C" kernel *fuse_schedule_free(const struct args *a, const struct args *b)

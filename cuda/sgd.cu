@@ -22,8 +22,8 @@ struct sgd {
 
     static __device__ void value(const struct rates &k, float grad, float &w, float (&memory)[1])
     {
-        float g = k.clip * grad + k.coupled * w;
-        memory[0] = k.mu * memory[0] + g;
+        float g = moment_mean(k.clip, grad, k.coupled, w);
+        memory[0] = moment_mean(k.mu, memory[0], 1, g);
         w -= k.rate * (k.now * memory[0] + k.ahead * g + k.decay * w);
     }
 };
@@ -32,11 +32,15 @@ static __global__ void __launch_bounds__(BLOCK) sgd_span(const __grid_constant__
 {
     step_span(a);
 }
+static __global__ void __launch_bounds__(BLOCK) sgd_coded(const __grid_constant__ struct steps<sgd> a)
+{
+    step_coded(a);
+}
 
 static void update(const struct args *a)
 {
     const struct sgd_attr *attr = (const struct sgd_attr *)a->attr;
-    step_launch<struct sgd_attr>(a, at, sgd{ *attr, !a->in[M].data }, sgd_span);
+    step_launch<struct sgd_attr>(a, at, sgd{ *attr, !a->in[M].data }, step_is_coded(a, at) ? sgd_coded : sgd_span);
 }
 
 extern "C" kernel *fuse_sgd(const struct args *a, const struct args *b)

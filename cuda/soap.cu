@@ -34,19 +34,21 @@ static __global__ void __launch_bounds__(BLOCK) soap_gradient(float *x, const fl
     for (int64_t i = first_item(); i < n; i += all_items()) x[i] = clip[1] != 0 ? clip[0] * grad[i] : 0;
 }
 
+/* What soap_pace leaves: the rate and a factor on decay; what m decays by, 1 less that, its logarithm. */
+enum { RATE, DECAY, BETA1, KEEP1, LOG1, PACE };
 /* x: g, z: the same, rotated */
 struct moments {
     float *m, *v;
-    const float *clip, *taken;
+    const float *clip, *taken, *pace;
     int64_t n;
-    float beta1, beta2, keep1, keep2, eps;
+    float beta2, keep2, eps;
     int every;
 };
 static __global__ void __launch_bounds__(BLOCK) soap_moments(struct moments a, const float *x, const float *z)
 {
     if (a.clip[1] == 0 || *a.taken == 0) return;
     for (int64_t i = first_item(); i < a.n; i += all_items()) {
-        a.m[i] = a.beta1 * a.m[i] + a.keep1 * x[i];
+        a.m[i] = a.pace[BETA1] * a.m[i] + a.pace[KEEP1] * x[i];
         a.v[i] = a.beta2 * a.v[i] + a.keep2 * z[i] * z[i];
     }
 }
@@ -55,9 +57,9 @@ static __global__ void __launch_bounds__(BLOCK) soap_moments(struct moments a, c
 static __device__ inline float unbias(float log_beta, float t) { return divide(1, -expm1f(log_beta * t)); }
 
 /* z := Adam's direction, of z, m as it is rotated */
-static __global__ void __launch_bounds__(BLOCK) soap_direction(struct moments a, float *z, float log1, float log2)
+static __global__ void __launch_bounds__(BLOCK) soap_direction(struct moments a, float *z, float log2)
 {
-    float t = *a.taken, first = unbias(log1, t), second = unbias(log2, t);
+    float t = *a.taken, first = unbias(a.pace[LOG1], t), second = unbias(log2, t);
     bool moves = a.clip[1] != 0 && t > 0;
     for (int64_t i = first_item(); i < a.n; i += all_items())
         z[i] = moves ? divide(first * z[i], sqrtf(second * a.v[i]) + a.eps) : 0;
@@ -88,11 +90,20 @@ static __global__ void __launch_bounds__(BLOCK) soap_followed(struct moments a, 
     for (int64_t i = first_item(); i < a.n; i += all_items()) a.v[i] = from[i];
 }
 
-/* The rate, which is 0 in the first step; and how many were taken, after all. */
-static __global__ void __launch_bounds__(WARP) soap_rate(float *rate, const float *lr, const float *taken)
+/* The rate, which is 0 in the first step, and what goes by the factors behind it, where there are any. */
+static __global__ void __launch_bounds__(WARP)
+soap_pace(float *pace, const float *lr, bool paces, const float *taken, double beta1, float log1)
 {
-    if (threadIdx.x == 0) *rate = *taken > 0 ? *lr : 0;
+    double beta = paces ? beta1 * lr[2] : beta1;
+    if (threadIdx.x != 0) return;
+    pace[RATE] = *taken > 0 ? *lr : 0;
+    pace[DECAY] = paces ? lr[1] : 1;
+    pace[BETA1] = (float)beta;
+    pace[KEEP1] = (float)(1 - beta);
+    pace[LOG1] = paces ? log1 + logf(lr[2]) : log1;
 }
+
+/* How many were taken, after all. */
 static __global__ void __launch_bounds__(WARP) soap_taken(float *taken, const float *clip)
 {
     if (threadIdx.x == 0 && clip[1] != 0) *taken += 1;
@@ -140,7 +151,7 @@ static void find_direction(const struct args *a, const struct sizes *s, const st
     rotate(a, s, b, false, b.x, b.z);
     LAUNCH(a, soap_moments, grid, BLOCK, 0, m, b.x, b.z);
     rotate(a, s, b, false, m.m, b.z);
-    LAUNCH(a, soap_direction, grid, BLOCK, 0, m, b.z, (float)log(at->beta1), (float)log(at->beta2));
+    LAUNCH(a, soap_direction, grid, BLOCK, 0, m, b.z, (float)log(at->beta2));
     rotate(a, s, b, true, b.z, b.z);
 }
 
@@ -186,22 +197,22 @@ static void update(const struct args *a)
     int64_t size = s.rows * s.cols;
     double *sums = (double *)a->scratch;
     float *x = (float *)(sums + motion_doubles(s.stack * s.spans, false)), *y = x + s.batch * size,
-          *z = y + s.batch * size, *room = z + s.batch * size, *rate = x + s.batch * s.room;
-    LAUNCH(a, soap_rate, 1, WARP, 0, rate, reals(&a->in[LR]), taken);
+          *z = y + s.batch * size, *room = z + s.batch * size, *pace = x + s.batch * s.room;
+    LAUNCH(a, soap_pace, 1, WARP, 0, pace, reals(&a->in[LR]), paces(a, LR), taken, at->beta1,
+           (float)log(at->beta1));
     for (int64_t from = 0; from < s.stack; from += s.batch) {
         int count = (int)(s.stack - from < s.batch ? s.stack - from : s.batch);
         int64_t n = count * size;
         void *packed = a->in[W].packed ? (__nv_bfloat16 *)a->in[W].packed + from * size : NULL;
         struct batch b = { count, x, y, z, side_at(a, LEFT, from, s.rows, room, s.batch),
                            side_at(a, RIGHT, from, s.cols, room, s.batch),
-                           { reals(&a->in[M]) + from * size, reals(&a->in[V]) + from * size, clip, taken, n,
-                             (float)at->beta1, (float)at->beta2, (float)(1 - at->beta1), (float)(1 - at->beta2),
-                             (float)at->eps, (int)at->every } };
+                           { reals(&a->in[M]) + from * size, reals(&a->in[V]) + from * size, clip, taken, pace, n,
+                             (float)at->beta2, (float)(1 - at->beta2), (float)at->eps, (int)at->every } };
         LAUNCH(a, soap_gradient, grid_for(a, n, BLOCK), BLOCK, 0, x, reals(&a->in[GRAD]) + from * size, clip, n);
         find_direction(a, &s, b);
         move_matrices(a, { reals(&a->in[W]) + from * size, z, packed, NULL, size, count, s.spans },
-                      { clip, rate, (float)at->rate, (float)(at->rate * at->decay), false,
-                        sums + SUMS * from * s.spans });
+                      { clip, pace, (float)at->rate, (float)(at->rate * at->decay), false,
+                        sums + SUMS * from * s.spans, true });
         update_side(a, &s, b, b.left, true);
         update_side(a, &s, b, b.right, false);
     }
@@ -212,7 +223,7 @@ static void update(const struct args *a)
 static size_t scratch(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    return motion_doubles(s.stack * s.spans, false) * sizeof(double) + (s.batch * s.room + 1) * sizeof(float);
+    return motion_doubles(s.stack * s.spans, false) * sizeof(double) + (s.batch * s.room + PACE) * sizeof(float);
 }
 
 TWIN(soap, update, NULL, NULL, scratch);

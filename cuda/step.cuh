@@ -11,15 +11,18 @@
        {
            step_span(a);
        }
-*/
+
+   and the same with step_coded, for memories that are no floats. value makes memories by moment_mean. */
 #ifndef SLUICE_CUDA_STEP_CUH
 #define SLUICE_CUDA_STEP_CUH
 
+#include "moment.cuh"
 #include "update.cuh"
 
 enum { MANY = 32, MEMORIES_MOST = 3 };
 struct weight {
     float *w, *memory[MEMORIES_MOST];                       /* NULL: this weight has no such */
+    bool bf16;                                              /* are its memories, where they are no floats */
     const float *grad;
     float *own;                                             /* what is kept of the weight as a whole */
     void *packed;
@@ -29,7 +32,8 @@ struct weight {
     double rate;
     int first;                                              /* of its spans */
 };
-struct weights { const float *clip; double *part; int n, spans; struct weight of[MANY]; };
+/* along: as of fold_span_parts */
+struct weights { const float *clip; double *part; bool along; int n, spans; struct weight of[MANY]; };
 /* paces: behind the rate lr has factors on decay and momentum */
 template <class Rule> struct steps { const float *lr, *step; bool paces; Rule rule; struct weights all; };
 
@@ -43,11 +47,10 @@ template <class Rule> static __device__ inline struct weight step_paced(const st
     return x;
 }
 
-template <class Rule> static __device__ inline void step_span(const struct steps<Rule> &a)
+/* Whose span a block has. */
+template <class Rule>
+static __device__ inline void step_find(const struct steps<Rule> &a, struct weight &x, typename Rule::rates &rates)
 {
-    __shared__ typename Rule::rates rates;
-    __shared__ struct weight x;
-    if (a.all.clip[1] == 0) return;
     if (threadIdx.x == 0) {
         int t = 0;
         while (t + 1 < a.all.n && (int)blockIdx.x >= a.all.of[t + 1].first) t++;
@@ -55,6 +58,14 @@ template <class Rule> static __device__ inline void step_span(const struct steps
         rates = a.rule.rates_of(x, a.all.clip[0], *a.lr, a.step ? *a.step : 0);
     }
     __syncthreads();
+}
+
+template <class Rule> static __device__ inline void step_span(const struct steps<Rule> &a)
+{
+    __shared__ typename Rule::rates rates;
+    __shared__ struct weight x;
+    if (a.all.clip[1] == 0) return;
+    step_find(a, x, rates);
     int64_t from = (int64_t)(blockIdx.x - x.first) * SPAN, to = x.n - from < SPAN ? x.n : from + SPAN,
             whole = to / LANES * LANES;
     struct view w = { x.w, false }, grad = { (void *)x.grad, false }, packed = { x.packed, true };
@@ -86,6 +97,51 @@ template <class Rule> static __device__ inline void step_span(const struct steps
     if (threadIdx.x == 0) change_leave(sum, a.all.part + SUMS * blockIdx.x);
 }
 
+/* one(i, memory) of the span's values, whose memories are codes or bf16; those behind the first have no sign. */
+template <class Rule, class One>
+static __device__ inline void step_walk(const struct weight &x, int64_t span, One one)
+{
+    for (int b = threadIdx.x / WARP; b < SPAN / MOMENT_BLOCK; b += BLOCK / WARP) {
+        int64_t from = span * SPAN + b * MOMENT_BLOCK, block = from / MOMENT_BLOCK;
+        float memory[Rule::MEMORIES][MOMENT_EACH];
+        if (from >= x.n) break;
+        int n = x.n - from < MOMENT_BLOCK ? (int)(x.n - from) : MOMENT_BLOCK;
+#pragma unroll
+        for (int k = 0; k < Rule::MEMORIES; k++)
+            moment_load({ x.memory[k], x.bf16, k > 0 }, from, block, n, memory[k]);
+        for (int l = 0; l < MOMENT_EACH; l++) {
+            int i = threadIdx.x % WARP + l * WARP;
+            float own[Rule::MEMORIES];
+            if (i >= n) continue;
+            for (int k = 0; k < Rule::MEMORIES; k++) own[k] = memory[k][l];
+            one(from + i, own);
+            for (int k = 0; k < Rule::MEMORIES; k++) memory[k][l] = own[k];
+        }
+#pragma unroll
+        for (int k = 0; k < Rule::MEMORIES; k++)
+            moment_store({ x.memory[k], x.bf16, k > 0 }, from, block, n, memory[k]);
+    }
+}
+
+template <class Rule> static __device__ inline void step_coded(const struct steps<Rule> &a)
+{
+    __shared__ typename Rule::rates rates;
+    __shared__ struct weight x;
+    if (a.all.clip[1] == 0) return;
+    step_find(a, x, rates);
+    struct view packed = { x.packed, true };
+    struct change_sums sum = {};
+    step_walk<Rule>(x, blockIdx.x - x.first, [&](int64_t i, float (&memory)[Rule::MEMORIES]) {
+        float old = x.w[i], now = old;
+        Rule::value(rates, x.grad[i], now, memory);
+        x.w[i] = now;
+        if (packed.data) store(packed, i, now);
+        change_take(&sum, now, old);
+    });
+    sum = change_fold(sum);
+    if (threadIdx.x == 0) change_leave(sum, a.all.part + SUMS * blockIdx.x);
+}
+
 /* In update.cu: adds the parts of each weight. */
 void fold_weights(const struct args *a, const struct weights &all);
 
@@ -98,22 +154,23 @@ static inline size_t step_scratch(const struct args *a)
 
 static inline struct weight weight_of(const struct args *a, struct places at, double decay, double rate, int first)
 {
-    struct weight x = { .w = reals(&a->in[0]), .memory = {}, .grad = reals(&a->in[1]),
+    struct weight x = { .w = reals(&a->in[0]), .memory = {}, .bf16 = false, .grad = reals(&a->in[1]),
                         .own = at.own ? reals(&a->in[at.own]) : NULL, .packed = a->in[0].packed,
                         .out = reals(&a->out[0]), .n = shape_count(a->in[0].shape), .decay = (float)decay,
                         .momentum = 1, .rate = rate, .first = first };
     for (int k = 0; k < MEMORIES_MOST; k++) x.memory[k] = at.memory[k] ? reals(&a->in[at.memory[k]]) : NULL;
+    x.bf16 = moment_is_bf16(a->in[at.memory[0]]);
     return x;
 }
 
-/* Attr: of the op, with a decay and a rate, which are each weight's own. after: a block for each weight, for what is
-   kept of it as a whole. */
+/* Attr: of the op, with a decay and a rate, which are each weight's own. along: the last sum is asked for; after: a
+   block for each weight, for what is kept of it as a whole. */
 template <class Attr, class Rule>
 static void step_launch(const struct args *a, struct places at, Rule rule, void (*kernel)(const struct steps<Rule>),
-                        void (*after)(const struct steps<Rule>) = NULL)
+                        bool along = true, void (*after)(const struct steps<Rule>) = NULL)
 {
     struct steps<Rule> s = { reals(&a->in[at.lr]), at.step ? reals(&a->in[at.step]) : NULL, paces(a, at.lr), rule,
-                             { reals(&a->in[at.clip]), (double *)a->scratch } };
+                             { reals(&a->in[at.clip]), (double *)a->scratch, along } };
     struct weights &all = s.all;
     for (const struct args *next = a; next; next = next->next) {
         const Attr *attr = (const Attr *)next->attr;
@@ -128,9 +185,15 @@ static void step_launch(const struct args *a, struct places at, Rule rule, void 
     }
 }
 
+static inline bool step_is_coded(const struct args *a, struct places at)
+{
+    return moment_is_coded(a->in[at.memory[0]]);
+}
+
 static inline bool step_together(const struct args *a, const struct args *b, struct places at)
 {
     bool same = a->in[at.lr].data == b->in[at.lr].data && a->in[at.clip].data == b->in[at.clip].data;
+    same = same && step_is_coded(a, at) == step_is_coded(b, at);
     return same && (!at.step || a->in[at.step].data == b->in[at.step].data);
 }
 

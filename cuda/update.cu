@@ -121,14 +121,14 @@ TWIN(update_ratio, update_ratio, NULL, NULL, update_ratio_scratch);
 /* ---- the sums of one update ---- */
 
 static __global__ void __launch_bounds__(BLOCK)
-changes_fold(const double *part, int spans, const float *clip, float *out)
+changes_fold(const double *part, int spans, const float *clip, bool along, float *out)
 {
-    fold_span_parts(part, spans, clip, out);
+    fold_span_parts(part, spans, clip, along, out);
 }
 
-void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out)
+void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out, bool along)
 {
-    LAUNCH(a, changes_fold, 1, BLOCK, 0, part, spans, clip, out);
+    LAUNCH(a, changes_fold, 1, BLOCK, 0, part, spans, clip, along, out);
 }
 
 /* ---- of several ---- */
@@ -137,7 +137,7 @@ void fold_changes(const struct args *a, const double *part, int spans, const flo
 static __global__ void __launch_bounds__(BLOCK) step_fold(const __grid_constant__ struct weights all)
 {
     const struct weight &x = all.of[blockIdx.x];
-    fold_span_parts(all.part + SUMS * x.first, spans_of(x.n), all.clip, x.out);
+    fold_span_parts(all.part + SUMS * x.first, spans_of(x.n), all.clip, all.along, x.out);
 }
 
 void fold_weights(const struct args *a, const struct weights &all)

@@ -9,7 +9,7 @@
 static inline bool paces(const struct args *a, int lr) { return shape_count(a->in[lr].shape) > 1; }
 
 enum { SPAN = 8192 };    /* values of a block of an update: bits depend on shapes alone */
-enum { SUMS = 3 };    /* of squares of the change and of the weight before, and of the products of both */
+enum { ALONG = 2, SUMS };    /* of squares of the change and of the weight before, and ALONG, of the products of both */
 
 static __host__ __device__ inline int spans_of(int64_t n) { return (int)((n + SPAN - 1) / SPAN); }
 
@@ -46,13 +46,14 @@ static __device__ inline void change_leave(struct change_sums sum, double *part)
     part[2] = sum.along;
 }
 
-/* By a block: out := the sum of the spans' parts, or zeros where clip, what clip_norm gave, says
-   that the step is skipped. */
-static __device__ inline void fold_span_parts(const double *part, int spans, const float *clip, float *out)
+/* By a block: out := the sum of the spans' parts, or zeros where clip, what clip_norm gave, says that the step is
+   skipped; without `along` 0 as the last. */
+static __device__ inline void
+fold_span_parts(const double *part, int spans, const float *clip, bool along, float *out)
 {
     for (int k = 0; k < SUMS; k++) {
         double sum = 0;
-        if (clip[1] != 0)
+        if (clip[1] != 0 && (along || k != ALONG))
             for (int s = threadIdx.x; s < spans; s += BLOCK) sum += part[SUMS * s + k];
         sum = block_sum(sum);
         if (threadIdx.x == 0) out[k] = (float)sum;
@@ -60,7 +61,8 @@ static __device__ inline void fold_span_parts(const double *part, int spans, con
 }
 
 /* The same as a launch. */
-void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out);
+void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out,
+                  bool along = true);
 
 /* Matrices of n values, each in so many spans: w -= lr (scale u + decay w), cautious as of the op on the CPU. With
    radii they turn along u on their spheres; u is lost. part: of the first matrix's first span, SUMS doubles a span, and

@@ -32,7 +32,9 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
                      matrix ? NULL : build_moment(b, "v", w), c->beta1 > 0 ? build_moment(b, "m", w) : NULL, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; }
+
 const struct module optim_adafactor = {
     .slot = SLOT_OPTIM, .name = "adafactor", .about = "second moments of rows and columns in place of values",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

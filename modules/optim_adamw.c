@@ -12,7 +12,7 @@ struct conf {
 static const struct param params[] = {
     PACE(struct conf, pace, 1e-3, 0.1),
     ADAM(struct conf, adam, ""),
-    STATE(struct conf, adam, ""),
+    STATE(struct conf, adam.state, ""),
     BOOL(struct conf, nesterov, false, "look one step ahead"),
     BOOL(struct conf, eps_inside, false, "eps is added to the second moment, under the root"),
     BOOL(struct conf, amsgrad, false, "steps go by the largest second moment so far"),
@@ -29,7 +29,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
 {
     (void)model;
     const struct conf *c = self.conf;
-    build_check_state(&c->adam, path, problems);
+    build_check_adam(&c->adam, path, problems);
     if (c->lazy && c->cautious_step)
         module_problem(problems, path, "cautious_step", "true: where a gradient is 0 nothing rests with its decay, as "
                                                         "lazy asks; one of them must be false");
@@ -45,7 +45,8 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     struct adamw_attr attr = {
         .beta1 = c->adam.beta1, .beta2 = c->adam.beta2, .eps = c->adam.eps * u.eps,
         .decay = radius ? 0 : build_decay(&c->pace, w, u), .rate = u.rate, .nesterov = c->nesterov,
-        .inside = c->eps_inside, .cautious = c->cautious, .lazy = c->lazy, .masked = c->cautious_step
+        .inside = c->eps_inside, .cautious = c->cautious, .lazy = c->lazy, .masked = c->cautious_step,
+        .along = u.along
     };
     return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, radius, largest, attr);
 }

@@ -11,14 +11,14 @@ static const struct param params[] = {
     REAL(struct conf, momentum, 0.95, 0, 0.9999, "", "what stays of what a step takes of the momentum"),
     REAL(struct conf, rank, 0.25, 1e-6, 1, "", "of a step, as a share of the smaller side, one at least"),
     ADAM(struct conf, adam, "AdamW: "),
-    STATE(struct conf, adam, "AdamW: "),
+    STATE(struct conf, adam.state, "AdamW: "),
     { 0 }
 };
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
-    build_check_state(&((const struct conf *)self.conf)->adam, path, problems);
+    build_check_adam(&((const struct conf *)self.conf)->adam, path, problems);
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
@@ -34,7 +34,9 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return dion(b->graph, w, grad, build_moment(b, "m", w), q, u.lr, u.clip, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; }
+
 const struct module optim_dion = {
     .slot = SLOT_OPTIM, .name = "dion", .about = "momentum orthogonalised in its strongest directions",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .optim = build,
 };

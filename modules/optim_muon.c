@@ -41,14 +41,16 @@ static const struct param params[] = {
          "hidden matrices keep their norm, and do not decay, but for those that begin at zero"),
     CHOICE(struct conf, router, MUON, "muon adamw", "what moves the weights of routers"),
     ADAM(struct conf, adam, "AdamW: "),
-    STATE(struct conf, adam, "momentum and AdamW: "),
+    STATE(struct conf, adam.state, "momentum and AdamW: "),
     { 0 }
 };
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
-    build_check_state(&((const struct conf *)self.conf)->adam, path, problems);
+    const struct conf *c = self.conf;
+    build_check_adam(&c->adam, path, problems);
+    build_check_state(c->adam.state, "momentum", c->momentum, path, problems);
 }
 
 /* The matrices that are made orthogonal: those of w, or of them the rows of each head. */

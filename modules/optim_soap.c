@@ -10,7 +10,7 @@ static const struct param params[] = {
     REAL_AS("beta1", struct conf, adam.beta1, 0.95, 0, 0.9999, "", "decay of the first moment"),
     REAL_AS("beta2", struct conf, adam.beta2, 0.95, 0, 0.99999, "", "decay of the second moment"),
     REAL_AS("eps", struct conf, adam.eps, 1e-8, 1e-16, 1, "", "added to the root"),
-    STATE(struct conf, adam, "AdamW: "),
+    STATE(struct conf, adam.state, "AdamW: "),
     REAL(struct conf, factor_beta, 0.95, 0, 0.9999, "", "decay of the factors"),
     INT(struct conf, every, 10, 1, 1 << 20, "step", "between power steps of the bases"),
     INT(struct conf, longest, 2048, 1, 16384, "", "of the sides that are rotated"),
@@ -20,7 +20,7 @@ static const struct param params[] = {
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
-    build_check_state(&((const struct conf *)self.conf)->adam, path, problems);
+    build_check_adam(&((const struct conf *)self.conf)->adam, path, problems);
 }
 
 static struct node *factor(struct build *b, const struct conf *c, const char *which, const struct node *w, int64_t side)
@@ -44,7 +44,9 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return soap(b->graph, x, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; }
+
 const struct module optim_soap = {
     .slot = SLOT_OPTIM, .name = "soap", .about = "Adam in the eigenbasis of Shampoo's factors",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .optim = build,
 };

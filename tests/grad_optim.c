@@ -502,7 +502,8 @@ static void both_step(struct both *b, const struct way *way, int step)
     for (int k = 0; k < MEMORIES; k++) if (b->memory[k]) told.made[k] = run_reals(&b->r, b->memory[k]);
     if (step != SKIPPED) way->by_hand(way, &b->by_hand, &told);
     for (int i = 0; i < n; i++) changed += pow(b->by_hand.w[i] - before[i], 2);
-    for (int i = 0; i < n; i++) along += (b->by_hand.w[i] - before[i]) * before[i];
+    bool asked = way->by_hand != adamw_by_hand || way->adamw.along;
+    for (int i = 0; asked && i < n; i++) along += (b->by_hand.w[i] - before[i]) * before[i];
     check(way->name, "weight", &b->r, b->w, b->by_hand.w, step);
     for (int k = 0; k < MEMORIES; k++)
         if (b->memory[k]) check(way->name, "memory", &b->r, b->memory[k], b->by_hand.memory[k], step);
@@ -521,7 +522,7 @@ static void test_values_by_themselves(void **state)
 {
     (void)state;
     enum { N = 45 };
-#define ADAM .beta1 = .9, .beta2 = .95, .eps = 1e-3, .decay = .1, .rate = 1.5
+#define ADAM .beta1 = .9, .beta2 = .95, .eps = 1e-3, .decay = .1, .rate = 1.5, .along = 1
     static const struct way way[] = {
         { "adamw", { N, N }, adamw_build, adamw_by_hand, { { ADAM } }, false },
         { "nesterov", { N, N }, adamw_build, adamw_by_hand, { { ADAM, .nesterov = 1 } }, false },
@@ -544,7 +545,13 @@ static void test_values_by_themselves(void **state)
         { "momentum, coupled", { N }, sgd_build, sgd_by_hand, { .sgd = { .9, .1, 1.5, 0, 1 } }, false },
         { "nesterov's", { N }, sgd_build, sgd_by_hand, { .sgd = { .9, .1, 1.5, 1, 0 } }, false },
     };
-    for (int i = 0; i < COUNT(way); i++) compare(&way[i], 1, 5, 9);
+    for (int i = 0; i < COUNT(way); i++) {
+        struct way less = way[i];
+        compare(&way[i], 1, 5, 9);
+        if (way[i].by_hand != adamw_by_hand) continue;
+        less.adamw.along = 0;
+        compare(&less, 1, 5, 9);
+    }
 }
 
 static void test_adam_on_spheres(void **state)
@@ -656,20 +663,21 @@ static struct node *coded_in(struct graph *g, const char *name, int as, int stac
     return graph_input(g, name, DTYPE_U8, as == MOMENT_BF16 ? SHAPE(CODED, 2) : SHAPE(blocks, MOMENT_BYTES));
 }
 
-static void narrow_steps(int as, const struct way *way, bool largest)
+/* Memories that the way has; those behind the first have no sign. */
+static void narrow_steps(int as, const struct way *way)
 {
     struct both b = { .r = run_new(), .by_hand = { .stack = 1, .rows = 20, .cols = 25 } };
     struct graph *g = b.r.graph;
-    bool muon_ = way->by_hand == muon_by_hand;
-    if (muon_) b.by_hand.stack = 5, b.by_hand.rows = 4;
-    b.w = graph_input(g, "w", DTYPE_REAL, SHAPE(b.by_hand.stack, b.by_hand.rows, b.by_hand.cols));
+    if (way->by_hand == muon_by_hand) b.by_hand.stack = 5, b.by_hand.rows = 4;
+    int stack = b.by_hand.stack;
+    b.w = graph_input(g, "w", DTYPE_REAL, SHAPE(stack, b.by_hand.rows, b.by_hand.cols));
     b.grad = graph_input(g, "grad", DTYPE_REAL, b.w->shape);
     b.lr = graph_input(g, "lr", DTYPE_REAL, SHAPE(1));
     b.step = graph_input(g, "step", DTYPE_REAL, SHAPE(1));
     b.clip = graph_input(g, "clip", DTYPE_REAL, SHAPE(2));
-    struct node *memory[MEMORIES] = { coded_in(g, "m", as, b.by_hand.stack) };
-    if (!muon_) memory[1] = coded_in(g, "v", as, 1);
-    if (largest) memory[3] = coded_in(g, "largest", as, 1);
+    struct node *memory[MEMORIES] = { 0 };
+    for (int k = 0; k < MEMORIES; k++)
+        if (way->size[k]) memory[k] = coded_in(g, (char[]){ 'm', (char)('0' + k), 0 }, as, stack);
     b.change = way->build(way, g, b.w, b.grad, memory, b.lr, b.step, b.clip);
     run_start(&b.r, 1);
     for (int i = 0; i < CODED; i++) run_reals(&b.r, b.w)[i] = (real)(b.by_hand.w[i] = draw(1, i));
@@ -677,10 +685,9 @@ static void narrow_steps(int as, const struct way *way, bool largest)
         if (memory[k]) memset(run_value(&b.r, memory[k]).data, 0, (size_t)shape_count(memory[k]->shape));
     for (int step = 0; step < STEPS; step++) {
         both_step(&b, way, step);
-        for (int e = 0; e < b.by_hand.stack && step != SKIPPED; e++)
-            narrow(b.by_hand.memory[0] + e * CODED / b.by_hand.stack, CODED / b.by_hand.stack, as, false);
-        if (step != SKIPPED && !muon_) narrow(b.by_hand.memory[1], CODED, as, true);
-        if (step != SKIPPED && largest) narrow(b.by_hand.memory[3], CODED, as, true);
+        for (int k = 0; k < MEMORIES && step != SKIPPED; k++)
+            for (int e = 0; way->size[k] && e < stack; e++)
+                narrow(b.by_hand.memory[k] + e * CODED / stack, CODED / stack, as, k > 0);
     }
     run_free(&b.r);
 }
@@ -688,18 +695,22 @@ static void narrow_steps(int as, const struct way *way, bool largest)
 static void test_fewer_bits(void **state)
 {
     (void)state;
-    for (int as = MOMENT_BF16; as <= MOMENT_INT8; as++) {
-        struct way way = { "adamw of fewer bits", { CODED, CODED }, adamw_build, adamw_by_hand, { { ADAM } }, false };
-        narrow_steps(as, &way, false);
-        way.size[3] = CODED;
-        way.adamw.nesterov = 1;
-        narrow_steps(as, &way, true);
-        way.adamw.masked = 1;
-        narrow_steps(as, &way, true);
-        struct way orthogonal = { .name = "muon of fewer bits", .build = muon_build, .by_hand = muon_by_hand,
-                                  .muon = { .momentum = .9, .decay = .1, .scale = .3, .nesterov = 1, .steps = 5 } };
-        narrow_steps(as, &orthogonal, false);
-    }
+    static const struct way way[] = {
+        { "adamw of fewer bits", { CODED, CODED }, adamw_build, adamw_by_hand, { { ADAM } }, false },
+        { "amsgrad of fewer bits", { CODED, CODED, 0, CODED }, adamw_build, adamw_by_hand,
+          { { ADAM, .nesterov = 1 } }, false },
+        { "masked of fewer bits", { CODED, CODED, 0, CODED }, adamw_build, adamw_by_hand,
+          { { ADAM, .nesterov = 1, .masked = 1 } }, false },
+        { "lion of fewer bits", { CODED }, lion_build, lion_by_hand, { .lion = { .9, .99, .1, 1.5 } }, false },
+        { "momentum of fewer bits", { CODED }, sgd_build, sgd_by_hand, { .sgd = { .9, .1, 1.5, 0, 1 } }, false },
+        { "nesterov's of fewer bits", { CODED }, sgd_build, sgd_by_hand, { .sgd = { .9, .1, 1.5, 1, 0 } }, false },
+        { "muon of fewer bits", { CODED }, muon_build, muon_by_hand,
+          { .muon = { .momentum = .9, .decay = .1, .scale = .3, .nesterov = 1, .steps = 5 } }, false },
+        { "a length of fewer bits", { CODED }, muon_build, muon_by_hand,
+          { .muon = { .momentum = .9, .decay = .1, .scale = .3 } }, false },
+    };
+    for (int as = MOMENT_BF16; as <= MOMENT_INT8; as++)
+        for (int i = 0; i < COUNT(way); i++) narrow_steps(as, &way[i]);
 }
 
 static void test_adafactor(void **state)

@@ -80,9 +80,10 @@ static inline int32_t code_bytes(int64_t i)
 }
 #define HALVES(n) byte_in(g, SHAPE(n, 2), half_bytes)
 #define CODED(blocks) byte_in(g, SHAPE(blocks, MOMENT_BYTES), code_bytes)
-#define DION(ranks, k, ...) \
+#define DION(ranks, k, ...) DION_AT(1, ranks, k, __VA_ARGS__)
+#define DION_AT(values, ranks, k, ...) \
     dion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, ranks, k), \
-         positive_in(g, 1), positive_in(g, 2), (struct dion_attr){ 0.95, 0.1, 0.3 })
+         positive_in(g, values), positive_in(g, 2), (struct dion_attr){ 0.95, 0.1, 0.3 })
 /* Of matrices [5,5] and [12,12]: symmetric, with eigenvalues well apart; with singular values whose squares are. */
 static inline double apart(int64_t r, int64_t c) { return r == c ? 1 + (double)r : 0.1 / (1 + (double)llabs(r - c)); }
 static inline double factor_5(int64_t i) { return apart(i % 25 / 5, i % 5); }
@@ -96,20 +97,23 @@ static inline double apart_12(int64_t i)
     return i % 144 / 12 == i % 12 ? sqrt(1 + (double)(i % 12)) : 0.02 * sin((double)i);
 }
 /* steps: 0, or 3, after which there is a power step; left, right: with their bases. */
-#define SOAP(grad, steps, left, right, ...) \
+#define SOAP(values, grad, steps, left, right, ...) \
     soap(g, (struct soap){ real_in(g, __VA_ARGS__), grad, real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
-                           positive_in(g, 1), positive_in(g, 2), real_count_in(g, SHAPE(1), steps), left, right }, \
+                           positive_in(g, values), positive_in(g, 2), real_count_in(g, SHAPE(1), steps), left, \
+                           right }, \
          (struct soap_attr){ 0.9, 0.95, 0.8, 1e-3, 0.1, 1.5, 3 })
 #define SIDE_OF(number, ...) real_of(g, number, __VA_ARGS__), real_in(g, __VA_ARGS__)
 #define NO_SIDE NULL, NULL
 #define FACTOR .power = 0.8, .tiny = 1e-30, .most = 1, .least = 1e-3, .beta1 = 0.9, .decay = 0.1, .rate = 1.5
-#define ADAFACTOR(row, col, v, m, how, ...) \
-    adafactor(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
+#define ADAFACTOR(row, col, v, m, how, ...) ADAFACTOR_AT(1, row, col, v, m, how, __VA_ARGS__)
+#define ADAFACTOR_AT(values, row, col, v, m, how, ...) \
+    adafactor(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, values), \
               real_count_in(g, SHAPE(1), third_step), positive_in(g, 2), row, col, v, m, \
               (struct adafactor_attr){ BARE how })
 /* values: of lr; 3: with factors on decay and momentum */
-#define LION(values, ...) \
-    lion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, values), \
+#define LION(values, ...) LION_OF(real_in(g, __VA_ARGS__), values, __VA_ARGS__)
+#define LION_OF(m, values, ...) \
+    lion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), m, positive_in(g, values), \
          positive_in(g, 2), (struct lion_attr){ 0.9, 0.99, 0.1, 1 })
 #define SCHEDULE_FREE(power, ...) \
     schedule_free(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), \
@@ -286,33 +290,43 @@ static inline double apart_12(int64_t i)
     CASE(skip_outliers, wraps, SKIP_OUTLIERS(all_ones, nine, seven)) \
     CASE(skip_outliers, stopped, SKIP_OUTLIERS(none_present, ninety, six)) \
     CASE(adamw, vector, ADAMW(7)) \
+    CASE(adamw, along, ADAMW_AS(NULL, (ADAM_USUAL, .along = 1), 3, 5)) \
     CASE(adamw, paced, ADAMW_AT(3, NULL, (ADAM_USUAL, .nesterov = 1), 7)) \
     CASE(adamw, paced_sphere, ADAMW_AT(3, positive_in(g, 1), (ADAM_USUAL), 5, 3)) \
     CASE(adamw, ahead, ADAMW_AS(NULL, (ADAM_USUAL, .nesterov = 1, .inside = 1, .cautious = 1, .lazy = 1), 3, 5)) \
     CASE(adamw, sphere, ADAMW_AS(positive_in(g, 2), (ADAM_USUAL), 2, 3, 5)) \
     CASE(adamw, amsgrad, ADAMW_OF(real_in(g, 13), positive_in(g, 13), positive_in(g, 13), NULL, (ADAM_USUAL), 13)) \
-    CASE(adamw, masked, ADAMW_AS(NULL, (ADAM_USUAL, .masked = 1, .cautious = 1), 3, 4, 5)) \
-    CASE(adamw, codes, ADAMW_OF(CODED(2), CODED(2), CODED(2), NULL, (ADAM_USUAL, .nesterov = 1, .lazy = 1), 20, 25)) \
+    CASE(adamw, masked, ADAMW_AS(NULL, (ADAM_USUAL, .masked = 1, .cautious = 1, .along = 1), 3, 4, 5)) \
+    CASE(adamw, codes, ADAMW_OF(CODED(2), CODED(2), CODED(2), NULL, \
+                                (ADAM_USUAL, .nesterov = 1, .lazy = 1, .along = 1), 20, 25)) \
     CASE(adamw, halves, ADAMW_OF(HALVES(500), HALVES(500), NULL, positive_in(g, 5), (ADAM_USUAL), 5, 4, 25)) \
     CASE(dion, tall, DION(2, 3, 5, 3)) \
+    CASE(dion, paced, DION_AT(3, 2, 3, 5, 3)) \
     CASE(dion, stack, DION(3 * 2, 5, 3, 2, 5)) \
-    CASE(soap, first, SOAP(real_of(g, apart_5, 5, 5), none_present, SIDE_OF(factor_5, 5, 5), SIDE_OF(factor_5, 5, 5), \
-                           5, 5)) \
-    CASE(soap, power, SOAP(real_in(g, 2, 5, 5), third_step, SIDE_OF(factor_5, 2, 5, 5), SIDE_OF(factor_5, 2, 5, 5), \
+    CASE(soap, first, SOAP(1, real_of(g, apart_5, 5, 5), none_present, SIDE_OF(factor_5, 5, 5), \
+                           SIDE_OF(factor_5, 5, 5), 5, 5)) \
+    CASE(soap, power, SOAP(1, real_in(g, 2, 5, 5), third_step, SIDE_OF(factor_5, 2, 5, 5), SIDE_OF(factor_5, 2, 5, 5), \
                            2, 5, 5)) \
-    CASE(soap, one_sided, SOAP(real_in(g, 5, 7), third_step, SIDE_OF(factor_5, 5, 5), NO_SIDE, 5, 7)) \
-    CASE(soap, between, SOAP(real_in(g, 7, 5), seven, NO_SIDE, SIDE_OF(factor_5, 5, 5), 7, 5)) \
-    CASE(soap, no_side, SOAP(real_in(g, 7, 5), seven, NO_SIDE, NO_SIDE, 7, 5)) \
+    CASE(soap, one_sided, SOAP(1, real_in(g, 5, 7), third_step, SIDE_OF(factor_5, 5, 5), NO_SIDE, 5, 7)) \
+    CASE(soap, between, SOAP(1, real_in(g, 7, 5), seven, NO_SIDE, SIDE_OF(factor_5, 5, 5), 7, 5)) \
+    CASE(soap, paced, SOAP(3, real_in(g, 7, 5), third_step, NO_SIDE, SIDE_OF(factor_5, 5, 5), 7, 5)) \
+    CASE(soap, no_side, SOAP(1, real_in(g, 7, 5), seven, NO_SIDE, NO_SIDE, 7, 5)) \
     CASE(adafactor, vector, ADAFACTOR(NULL, NULL, positive_in(g, 7), NULL, (FACTOR, .relative = 1), 7)) \
     CASE(adafactor, stack, ADAFACTOR(positive_in(g, 6), positive_in(g, 10), NULL, real_in(g, 2, 3, 5), (FACTOR), \
                                      2, 3, 5)) \
+    CASE(adafactor, paced, ADAFACTOR_AT(3, positive_in(g, 3), positive_in(g, 5), NULL, real_in(g, 3, 5), (FACTOR), \
+                                        3, 5)) \
     CASE(lion, vector, LION(1, 7)) \
     CASE(lion, paced, LION(3, 7)) \
+    CASE(lion, codes, LION_OF(CODED(2), 1, 20, 25)) \
+    CASE(lion, halves, LION_OF(HALVES(500), 3, 5, 4, 25)) \
     CASE(schedule_free, vector, SCHEDULE_FREE(0, 7)) \
     CASE(sgd, paced, SGD(3, real_in(g, 7), 1, 1, 7)) \
     CASE(sgd, bare, SGD(1, NULL, 0, 0, 7)) \
     CASE(sgd, momentum, SGD(1, real_in(g, 7), 0, 1, 7)) \
     CASE(sgd, nesterov, SGD(1, real_in(g, 7), 1, 0, 7)) \
+    CASE(sgd, codes, SGD(1, CODED(2), 1, 0, 20, 25)) \
+    CASE(sgd, halves, SGD(3, HALVES(500), 0, 1, 5, 4, 25)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, paced, MUON_AT(3, NULL, NULL, (MUON_USUAL), 5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
@@ -324,6 +338,8 @@ static inline double apart_12(int64_t i)
     CASE(muon, snap, MUON_AS(NULL, NULL, (MUON_USUAL, .snap = 1, .cautious = 1), 2, 5, 3)) \
     CASE(muon, heads, MUON_AS(NULL, NULL, (MUON_USUAL, .heads = 3), 2, 6, 5)) \
     CASE(muon, codes, MUON_OF(CODED(12), NULL, NULL, (MUON_USUAL, .heads = 2), 3, 12, 50)) \
+    CASE(muon, length_codes, MUON_OF(CODED(6), NULL, NULL, (.momentum = 0.9, .decay = 0.1, .scale = 1), 3, 20, 25)) \
+    CASE(muon, vector_codes, MUON_OF(CODED(2), NULL, NULL, (.momentum = 0.9, .scale = 1), 300)) \
     CASE(muon, halves, MUON_OF(HALVES(90), NULL, NULL, (MUON_USUAL), 3, 5, 6)) \
     CASE(muon, sphere, MUON_AS(positive_in(g, 10), positive_in(g, 2), \
                                (MUON_USUAL, .neurons = NEURONS_SHORT, .beta2 = 0.9), 2, 5, 3)) \
@@ -431,9 +447,9 @@ static inline double apart_12(int64_t i)
     CASE(adamw, large_halves, ADAMW_OF(HALVES(39900), HALVES(39900), HALVES(39900), NULL, (ADAM_USUAL), 300, 133)) \
     CASE(dion, large, DION(30, 97, 130, 97)) \
     CASE(dion, large_stack, DION(35 * 4, 9, 35, 12, 9)) \
-    CASE(soap, large_first, SOAP(real_of(g, apart_12, 3, 12, 12), none_present, SIDE_OF(factor_12, 3, 12, 12), \
+    CASE(soap, large_first, SOAP(1, real_of(g, apart_12, 3, 12, 12), none_present, SIDE_OF(factor_12, 3, 12, 12), \
                                  SIDE_OF(factor_12, 3, 12, 12), 3, 12, 12)) \
-    CASE(soap, large_power, SOAP(real_in(g, 12, 900), third_step, SIDE_OF(factor_12, 12, 12), NO_SIDE, 12, 900)) \
+    CASE(soap, large_power, SOAP(1, real_in(g, 12, 900), third_step, SIDE_OF(factor_12, 12, 12), NO_SIDE, 12, 900)) \
     CASE(adafactor, large, ADAFACTOR(positive_in(g, 3 * 130), positive_in(g, 3 * 97), NULL, NULL, \
                                      (FACTOR, .relative = 1), 3, 130, 97)) \
     CASE(lion, large, LION(1, 300, 133)) \

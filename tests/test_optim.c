@@ -12,7 +12,11 @@ static const char *const optimizers[] = {
     TEXT({"module": "adamw", "state": "bf16", "amsgrad": true}), TEXT({"module": "adamw", "state": "int8"}),
     TEXT({"module": "adamw", "state": "int8", "sphere": true, "amsgrad": true}),
     TEXT({"module": "muon", "heads": true, "state": "int8"}), TEXT({"module": "muon", "state": "bf16"}),
-    TEXT("dion"), TEXT({"module": "dion", "rank": 1, "lr": 0.003, "state": "int8"}),
+    TEXT({"module": "lion", "state": "int8"}), TEXT({"module": "lion", "state": "bf16"}),
+    TEXT({"module": "sgd", "state": "int8", "nesterov": true}), TEXT({"module": "sgd", "state": "bf16"}),
+    TEXT({"module": "normalized_momentum", "state": "int8"}),
+    TEXT({"module": "normalized_momentum", "state": "bf16"}), TEXT("dion"),
+    TEXT({"module": "dion", "rank": 1, "lr": 0.003, "state": "int8"}),
     TEXT({"module": "soap", "every": 2}), TEXT({"module": "soap", "every": 3, "longest": 6, "state": "bf16"}),
 };
 
@@ -89,16 +93,30 @@ static void test_bytes(void **state)
 {
     (void)state;
     struct tiny t = start(TEXT("adamw"), 2);
-    size_t values = 0, codes = 0;
+    static const char *const one[] = { "lion", "sgd", "normalized_momentum" };    /* moment; the last by matrices */
+    size_t values = 0, codes = 0, of_matrices = 0;
     for (int i = 0; i < t.leaves->n; i++) {
         size_t n = (size_t)shape_count(t.leaves->leaf[i]->decl.shape);
-        if (t.leaves->leaf[i]->kind == LEAF_WEIGHT) values += n, codes += (n + 255) / 256 * 260;
+        size_t stack = (size_t)t.leaves->leaf[i]->stack, matrix = n / stack;
+        if (t.leaves->leaf[i]->kind != LEAF_WEIGHT) continue;
+        values += n;
+        codes += (n + 255) / 256 * 260;
+        of_matrices += stack * ((matrix + 255) / 256 * 260);
     }
     tiny_free(&t);
     assert_int_equal(remembered(TEXT("adamw")), 8 * values);
     assert_int_equal(remembered(TEXT({"module": "adamw", "amsgrad": true})), 12 * values);
     assert_int_equal(remembered(TEXT({"module": "adamw", "state": "bf16"})), 4 * values);
     assert_int_equal(remembered(TEXT({"module": "adamw", "state": "int8"})), 2 * codes);
+    for (int i = 0; i < COUNT(one); i++) {
+        static const char *const as[] = { "float", "bf16", "int8" };
+        size_t bytes[] = { 4 * values, 2 * values, i == 2 ? of_matrices : codes };
+        for (int k = 0; k < COUNT(as); k++) {
+            char sets[80];
+            snprintf(sets, sizeof sets, "{\"module\": \"%s\", \"state\": \"%s\"}", one[i], as[k]);
+            assert_int_equal(remembered(sets), bytes[k]);
+        }
+    }
 }
 
 static void refused(const char *sets, const char *words)
@@ -120,8 +138,17 @@ static void test_refusals(void **state)
     for (int i = 0; i < COUNT(of); i++) {
         char sets[160];
         snprintf(sets, sizeof sets, "{\"optim\": {\"module\": \"%s\", \"state\": \"bf16\", \"beta2\": 0.999}}", of[i]);
-        refused(sets, "train.optim.state = bf16: it has 8 binary digits, and a second moment with beta2 = 0.999 would "
-                      "not fall");
+        refused(sets, "train.optim.state = bf16: it has 8 binary digits, and a moment with beta2 = 0.999 would not "
+                      "fall; beta2 must be at most 0.996094, or state another");
+    }
+    refused(TEXT({"optim": {"module": "adamw", "state": "bf16", "beta1": 0.998}}), "a moment with beta1 = 0.998 ");
+    refused(TEXT({"optim": {"module": "lion", "state": "bf16", "beta2": 0.998}}), "a moment with beta2 = 0.998 ");
+    static const char *const sums[] = { "sgd", "muon", "normalized_momentum" };
+    for (int i = 0; i < COUNT(sums); i++) {
+        char sets[160];
+        snprintf(sets, sizeof sets, "{\"optim\": {\"module\": \"%s\", \"state\": \"bf16\", \"momentum\": 0.998}}",
+                 sums[i]);
+        refused(sets, "train.optim.state = bf16: it has 8 binary digits, and a moment with momentum = 0.998 would ");
     }
     refused(TEXT({"optim": {"module": "adamw", "lazy": true, "cautious_step": true}}),
             "train.optim.cautious_step = true: ");

@@ -5,7 +5,11 @@
 #include "model/registry.h"
 #include "tiny.h"
 
-enum { ROWS = 4, COLS = 3, VALUES = ROWS * COLS, MEMORIES = 2 };
+enum { ROWS = 4, COLS = 3, VALUES = ROWS * COLS, STEPS = 3 };
+enum { M, V, TAKEN, Q, ROW, COL, MEMORIES };
+static const struct shape shape_of[MEMORIES] = {
+    { 2, { ROWS, COLS } }, { 2, { ROWS, COLS } }, { 1, { 1 } }, { 2, { 2, COLS } }, { 1, { ROWS } }, { 1, { COLS } },
+};
 
 /* factors: of decay and momentum, as values of lr or as products. */
 typedef struct node *builder(struct graph *g, struct node *w, struct node *grad, struct node *const *memory,
@@ -42,27 +46,51 @@ static struct node *of_muon(struct graph *g, struct node *w, struct node *grad, 
                                     .steps = 5 });
 }
 
-/* Weights after two steps, in the second of which momentum counts. */
+static struct node *of_dion(struct graph *g, struct node *w, struct node *grad, struct node *const *memory,
+                            struct node *lr, struct node *step, struct node *clip, double decay, double momentum)
+{
+    (void)step;
+    return dion(g, w, grad, memory[M], memory[Q], lr, clip, (struct dion_attr){ 0.75 * momentum, 0.5 * decay, 0.2 });
+}
+
+static struct node *of_soap(struct graph *g, struct node *w, struct node *grad, struct node *const *memory,
+                            struct node *lr, struct node *step, struct node *clip, double decay, double momentum)
+{
+    (void)step;
+    return soap(g, (struct soap){ .w = w, .grad = grad, .m = memory[M], .v = memory[V], .lr = lr, .clip = clip,
+                                  .taken = memory[TAKEN] },
+                (struct soap_attr){ 0.75 * momentum, 0.95, 0.9, 1e-8, 0.5 * decay, 2, 10 });
+}
+
+static struct node *of_adafactor(struct graph *g, struct node *w, struct node *grad, struct node *const *memory,
+                                 struct node *lr, struct node *step, struct node *clip, double decay, double momentum)
+{
+    return adafactor(g, w, grad, lr, step, clip, memory[ROW], memory[COL], NULL, memory[M],
+                     (struct adafactor_attr){ 0.8, 1e-30, 1, 1e-3, 0.75 * momentum, 0.5 * decay, 2, true });
+}
+
+/* Weights after some steps: momentum counts from the second on, of SOAP, whose first moves nothing, from the third. */
 static void train(builder *build, bool paced, double decay, double momentum, real out[VALUES])
 {
     struct run r = run_new();
     struct graph *g = r.graph;
     struct shape shape = SHAPE(ROWS, COLS);
     struct node *w = graph_input(g, "w", DTYPE_REAL, shape), *grad = graph_input(g, "grad", DTYPE_REAL, shape),
-                *memory[MEMORIES] = { graph_input(g, "m", DTYPE_REAL, shape), graph_input(g, "v", DTYPE_REAL, shape) },
-                *lr = graph_input(g, "lr", DTYPE_REAL, SHAPE(paced ? 3 : 1)),
+                *memory[MEMORIES], *lr = graph_input(g, "lr", DTYPE_REAL, SHAPE(paced ? 3 : 1)),
                 *step = graph_input(g, "step", DTYPE_REAL, SHAPE(1)),
                 *clip = graph_input(g, "clip", DTYPE_REAL, SHAPE(2));
+    for (int k = 0; k < MEMORIES; k++)
+        memory[k] = graph_input(g, (char[]){ 'm', (char)('0' + k), 0 }, DTYPE_REAL, shape_of[k]);
     build(g, w, grad, memory, lr, step, clip, paced ? 1 : decay, paced ? 1 : momentum);
     run_start(&r, 1);
-    for (int i = 0; i < VALUES; i++) {
-        run_reals(&r, w)[i] = (real)(i - 5) / 8;
-        for (int k = 0; k < MEMORIES; k++) run_reals(&r, memory[k])[i] = 0;
-    }
+    for (int i = 0; i < VALUES; i++) run_reals(&r, w)[i] = (real)(i - 5) / 8;
+    for (int k = 0; k < MEMORIES; k++)
+        for (int64_t i = 0; i < shape_count(shape_of[k]); i++)
+            run_reals(&r, memory[k])[i] = k == Q ? (real)(i % 4 + 1) / 8 : 0;
     run_fill(&r, clip, 1, 1);
     if (paced) run_fill(&r, lr, 0.01, decay, momentum);
     else run_fill(&r, lr, 0.01);
-    for (int t = 1; t <= 2; t++) {
+    for (int t = 1; t <= STEPS; t++) {
         run_fill(&r, step, t);
         for (int i = 0; i < VALUES; i++) run_reals(&r, grad)[i] = (real)((i * 7 * t) % 5 - 2) / 4;
         run_forward(&r);
@@ -74,7 +102,7 @@ static void train(builder *build, bool paced, double decay, double momentum, rea
 static void test_products(void **state)
 {
     (void)state;
-    static builder *const build[] = { of_adamw, of_lion, of_sgd, of_muon };
+    static builder *const build[] = { of_adamw, of_lion, of_sgd, of_muon, of_dion, of_soap, of_adafactor };
     static const double factor[] = { 1, 0.5, 0 };
     for (int i = 0; i < COUNT(build); i++)
         for (int d = 0; d < COUNT(factor); d++)
@@ -143,7 +171,7 @@ static void test_constant(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const train[] = { TEXT({"optim": "adafactor", "decay_schedule": "linear"}),
+    static const char *const train[] = { TEXT({"optim": "schedule_free", "decay_schedule": "linear"}),
                                          TEXT({"optim": "schedule_free", "momentum_schedule": "linear"}) };
     for (int i = 0; i < COUNT(train); i++) {
         struct tiny t = { 0 };

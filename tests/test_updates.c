@@ -18,7 +18,8 @@ static void test_adamw_two_steps(void **state)
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
     struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, NULL, NULL,
-                              (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 2 });
+                              (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 2,
+                                                   .along = 1 });
     struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums }),
                 *cosine = graph_result(r.graph, ratio, 1);
     run_start(&r, 1);
@@ -552,6 +553,11 @@ static void test_messages(void **state)
     adam.masked = adam.lazy = 1;
     check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, NULL, NULL, adam), "what is lazy is not masked");
     adam.masked = adam.lazy = 0;
+    struct node *halves = graph_input(r.graph, "halves", DTYPE_U8, SHAPE(12, 2));
+    check_message(r.graph, adamw(r.graph, w, w, halves, w, lr, lr, clip, NULL, NULL, adam),
+                  "m, v and largest must be kept alike");
+    check_message(r.graph, lion(r.graph, flat, flat, halves, lr, clip, (struct lion_attr){ .rate = 1 }),
+                  "lion: 'm' is U8 [12,2]: of a weight [4] it is REAL of that shape, U8 [4,2] or U8 [1,260]");
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "neurons have v, and nothing else");
     at.neurons = NEURONS_ROW;
     check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "'v' has 4 values, 3 are needed");

@@ -1491,6 +1491,7 @@
 ---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
 ---@field beta1? number share of the momentum in what the step goes by; default 0.9, 0 … 0.9999
 ---@field beta2? number decay of the momentum; default 0.99, 0 … 0.99999
+---@field state? "float"|"bf16"|"int8" what moments are kept as; int8: codes in blocks of 256; default float
 
 ---orthogonalised momentum for hidden matrices
 ---@class sluice.optim.muon
@@ -1528,6 +1529,7 @@
 ---@field momentum? number decay of the momentum; default 0.95, 0 … 0.9999
 ---@field nesterov? boolean look one step ahead; default false
 ---@field scale? "none"|"rms" length of the step by how many values a matrix has; default none
+---@field state? "float"|"bf16"|"int8" what moments are kept as; int8: codes in blocks of 256; default float
 
 ---AdamW with a mean of the weights in place of a schedule
 ---@class sluice.optim.schedule_free
@@ -1551,6 +1553,7 @@
 ---@field momentum? number decay of the momentum; 0: none; default 0.9, 0 … 0.9999
 ---@field nesterov? boolean look one step ahead; default false
 ---@field coupled? boolean decay is a part of the gradient; default false
+---@field state? "float"|"bf16"|"int8" what moments are kept as; int8: codes in blocks of 256; default float
 
 ---Adam in the eigenbasis of Shampoo's factors
 ---@class sluice.optim.soap

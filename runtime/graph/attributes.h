@@ -62,7 +62,7 @@ struct block_topk_attr { int64_t chosen, block, window, chunk; };
 enum { INDEX_MOST = 4096 };                                 /* keys that an index may name for a token */
 
 /* Of the optimizers. rate multiplies lr; what else is meant stands where each op is. */
-struct adamw_attr { double beta1, beta2, eps, decay, rate; int64_t nesterov, inside, cautious, lazy, masked; };
+struct adamw_attr { double beta1, beta2, eps, decay, rate; int64_t nesterov, inside, cautious, lazy, masked, along; };
 /* How an optimizer remembers n values: as REAL of the weight's shape; as bf16, U8 [n,2]; as codes of 8 bits
    (backend/codes.h), U8 [blocks,MOMENT_BYTES], of each block the largest, a float, and then a code for each value. */
 enum moment_as { MOMENT_FLOAT, MOMENT_BF16, MOMENT_INT8 };

@@ -115,8 +115,8 @@ struct heads { int64_t n, kv_heads, width; bool bias, output_bias; };
 struct queries { struct node *q; int64_t k; struct heads heads; struct routing r; struct dispatched d; };
 /* What updates go by: learning rate, REAL [1], or [3] with factors on decay and momentum; number of the step, REAL [1];
    clip: what clip_norm gives, REAL [2]; rate, eps, decay: factors on the learning rate of the weight that is updated,
-   and on what its optimizer has of these. */
-struct update { struct node *lr, *step, *clip; double rate, eps, decay; };
+   and on what its optimizer has of these; along: a monitor asks which way weights change, not only how far. */
+struct update { struct node *lr, *step, *clip; double rate, eps, decay; bool along; };
 
 /* What a gate may be on, in an attention: what heads read, values, keys and queries as they were projected, [T,H,W], or
    what the attention writes, [T,D]. */
@@ -421,17 +421,19 @@ struct pace { double lr, decay; int decay_gains, decay_tables; };
     BOOL_AS("decay_gains", type, field.decay_gains, false, \
             "the gains of norms decay too: to 0, zero-centred ones to 1"), \
     BOOL_AS("decay_tables", type, field.decay_tables, false, "the vectors of tokens and the rows of tables decay too")
-/* AdamW, of those too that leave it what is no hidden matrix. state: enum moment_as, of all moments. */
+/* AdamW, of those too that leave it what is no hidden matrix. state: of STATE. */
 struct adam { double beta1, beta2, eps; int state; };
 #define ADAM(type, field, whose) \
     REAL_AS("beta1", type, field.beta1, 0.9, 0, 0.9999, "", whose "decay of the first moment"), \
     REAL_AS("beta2", type, field.beta2, 0.95, 0, 0.99999, "", whose "decay of the second moment"), \
     REAL_AS("eps", type, field.eps, 1e-8, 1e-16, 1, "", whose "added to the root")
+/* What moments are kept as, enum moment_as. */
 #define STATE(type, field, whose) \
-    { "state", PARAM_CHOICE, FIELD(type, field.state), MOMENT_FLOAT, 0, 0, MOMENTS, "", \
+    { "state", PARAM_CHOICE, FIELD(type, field), MOMENT_FLOAT, 0, 0, MOMENTS, "", \
       whose "what moments are kept as; int8: codes in blocks of 256", 0, NULL, false }
-/* A second moment of bf16 cannot decay by less than its digits tell apart. */
-void build_check_state(const struct adam *a, const char *path, struct problems *problems);
+/* What is kept as bf16 cannot decay, by the parameter `by`, by less than its digits tell apart; of AdamW's moments. */
+void build_check_state(int state, const char *by, double decay, const char *path, struct problems *problems);
+void build_check_adam(const struct adam *a, const char *path, struct problems *problems);
 /* The decay where it is for this weight, else 0. */
 double build_decay(const struct pace *p, const struct node *w, struct update u);
 /* Whether it is a hidden matrix, or a stack of them. */

@@ -12,18 +12,25 @@ double build_decay(const struct pace *p, const struct node *w, struct update u)
 
 bool build_is_hidden(const struct node *w) { return !role_rule[w->leaf->role].outside; }
 
-void build_check_state(const struct adam *a, const char *path, struct problems *problems)
+void build_check_state(int state, const char *by, double decay, const char *path, struct problems *problems)
 {
-    if (a->state == MOMENT_BF16 && 1 - a->beta2 < 1.0 / 256)
-        module_problem(problems, path, "state", "bf16: it has 8 binary digits, and a second moment with beta2 = %g "
-                       "would not fall; beta2 must be at most %g, or state another", a->beta2, 1 - 1.0 / 256);
+    if (state == MOMENT_BF16 && 1 - decay < 1.0 / 256)
+        module_problem(problems, path, "state", "bf16: it has 8 binary digits, and a moment with %s = %g would not "
+                       "fall; %s must be at most %g, or state another", by, decay, by, 1 - 1.0 / 256);
+}
+
+void build_check_adam(const struct adam *a, const char *path, struct problems *problems)
+{
+    build_check_state(a->state, "beta1", a->beta1, path, problems);
+    build_check_state(a->state, "beta2", a->beta2, path, problems);
 }
 
 struct node *build_adamw(struct build *b, const struct pace *p, const struct adam *a, struct node *w, struct node *grad,
                          struct update u)
 {
     struct adamw_attr attr = {
-        .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps * u.eps, .decay = build_decay(p, w, u), .rate = u.rate
+        .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps * u.eps, .decay = build_decay(p, w, u), .rate = u.rate,
+        .along = u.along
     };
     struct node *m = build_moment_as(b, "m", w, a->state, 1), *v = build_moment_as(b, "v", w, a->state, 1);
     return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, NULL, NULL, attr);

@@ -28,6 +28,7 @@ static int infer(struct node *n, struct err *e)
 {
     struct sizes s = sizes_of(n->in[W]->shape);
     const struct node *row = n->in[ROW], *col = n->in[COL];
+    if (step_check_pace(n, LR, e)) return -1;
     if (!row != !col || !row == !n->in[V]) return err_set(e, "adafactor: row and col are needed, or v");
     if (row && (shape_count(row->shape) != s.stack * s.rows || shape_count(col->shape) != s.stack * s.cols))
         return err_set(e, "adafactor: a value for each row and one for each column are needed, %lld and %lld",
@@ -82,8 +83,10 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
     const struct adafactor_attr *at = a->attr;
     struct sizes s = sizes_of(a->in[W].shape);
     int64_t n = s.rows * s.cols;
-    double beta = 1 - pow((double)reals(&a->in[STEP])[0], -at->power);
-    real keep1 = (real)(1 - at->beta1), beta1 = (real)at->beta1, clip = reals(&a->in[CLIP])[0];
+    const struct step_pace pace = step_pace(a, LR);
+    double beta = 1 - pow((double)reals(&a->in[STEP])[0], -at->power), of_m = at->beta1 * (double)pace.momentum;
+    real keep1 = (real)(1 - of_m), beta1 = (real)of_m, decay = (real)(at->decay * (double)pace.decay),
+         clip = reals(&a->in[CLIP])[0];
     for (int64_t e = from; e < to; e++) {
         real *w = reals(&a->in[W]) + e * n;
         struct one x = { reals(&a->work[1]) + e * n, part(a, ROW, e * s.rows), part(a, COL, e * s.cols),
@@ -94,8 +97,8 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
         real by = (real)(1 / fmax(1, rms(x.u, n) / at->most));
         for (int64_t i = 0; i < n; i++) x.u[i] *= by;
         for (int64_t i = 0; x.m && i < n; i++) x.u[i] = x.m[i] = beta1 * x.m[i] + keep1 * x.u[i];
-        double scale = at->relative ? fmax(at->least, rms(w, n)) : 1, lr = at->rate * (double)reals(&a->in[LR])[0];
-        struct step_move move = { (real)lr, (real)scale, (real)at->decay, false };
+        double scale = at->relative ? fmax(at->least, rms(w, n)) : 1, lr = at->rate * (double)pace.rate;
+        struct step_move move = { (real)lr, (real)scale, decay, false };
         step_move(&move, n, w, x.u, step_part(a, e));
     }
 }
@@ -117,9 +120,9 @@ ATTRIBUTES(adafactor, struct adafactor_attr,
     REAL(struct adafactor_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
     REAL(struct adafactor_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"),
     BOOL(struct adafactor_attr, relative, NEEDED, "steps are in proportion to the size of the weight"));
-OP(adafactor, .inputs = "w*:REAL[..] grad:REAL[..] lr:REAL[1] step:REAL[1] clip:REAL[2] row?*:REAL col?*:REAL "
+OP(adafactor, .inputs = "w*:REAL[..] grad:REAL[..] lr:REAL[P] step:REAL[1] clip:REAL[2] row?*:REAL col?*:REAL "
                         "v?*:REAL[..] m?*:REAL[..]",
    .outputs = "change:REAL[3]",
-   .about = "Adafactor, each matrix of a stack by itself, with row and col; with v, each value by itself. Sums as of "
-            "adamw",
+   .about = "Adafactor, each matrix of a stack by itself, with row and col; with v, each value by itself. lr and "
+            "sums as of adamw",
    ATTR(adafactor), .infer = infer);

@@ -27,6 +27,11 @@ static struct sizes sizes_of(struct shape w)
     return (struct sizes){ shape_count(w) / n, n };
 }
 
+static bool alike(const struct node *m, const struct node *other)
+{
+    return !other || (m->dtype == other->dtype && (m->dtype == DTYPE_REAL || shape_equal(m->shape, other->shape)));
+}
+
 static int infer(struct node *n, struct err *e)
 {
     const struct adamw_attr *at = n->attr;
@@ -36,6 +41,8 @@ static int infer(struct node *n, struct err *e)
     if (step_check_pace(n, LR, e)) return -1;
     if (moment_check(n, M, "m", 1, e) != 0 || moment_check(n, V, "v", 1, e) != 0) return -1;
     if (moment_check(n, LARGEST, "largest", 1, e) != 0) return -1;
+    if (!alike(n->in[M], n->in[V]) || !alike(n->in[M], n->in[LARGEST]))
+        return err_set(e, "adamw: m, v and largest must be kept alike");
     if (radius && (w.rank < 2 || shape_count(radius->shape) != s.stack))
         return err_set(e, "a radius for each matrix is needed: there are %lld", (long long)shape_count(radius->shape));
     if (at->masked && at->lazy) return err_set(e, "adamw: what is lazy is not masked");
@@ -49,7 +56,7 @@ static int infer(struct node *n, struct err *e)
 /* u = (now m + ahead g) / (sqrt(unbias v + inside) + eps) */
 struct rates {
     real b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay, clip, rate;
-    bool cautious, lazy, tops;                              /* tops: the largest v counts */
+    bool cautious, lazy, along, tops;                       /* tops: the largest v counts */
 };
 static bool is_plain(const struct rates *k)
 {
@@ -77,6 +84,7 @@ static struct rates rates_of(const struct args *a)
         .rate = (real)(at->rate * (double)pace.rate),
         .cautious = at->cautious,
         .lazy = at->lazy,
+        .along = at->along,
         .tops = a->in[LARGEST].data,
     };
 }
@@ -94,7 +102,7 @@ direction(const struct rates *k, bool plain, real g, real *m, real *v, real *top
 
 /* n <= STEP_LANES values, a lane each. top is not looked at where all is plain. */
 static inline __attribute__((always_inline)) void
-some(const struct rates *k, bool plain, int64_t n, real *w, const real *grad, real *m, real *v, real *top,
+some(const struct rates *k, bool plain, bool along, int64_t n, real *w, const real *grad, real *m, real *v, real *top,
      struct step_lanes *sums)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -105,31 +113,32 @@ some(const struct rates *k, bool plain, int64_t n, real *w, const real *grad, re
         v[i] = rests ? v[i] : v1;
         if (!plain) top[i] = rests ? top[i] : top1;
         w[i] = rests ? old : old - k->rate * (u + decay * old);
-        step_count(sums, i, old, w[i]);
+        step_count(sums, i, along, old, w[i]);
     }
 }
 
 static inline __attribute__((always_inline)) void
-all(const struct rates *k, bool plain, int64_t n, real *w, const real *grad, real *m, real *v, real *top,
+all(const struct rates *k, bool plain, bool along, int64_t n, real *w, const real *grad, real *m, real *v, real *top,
     struct step_lanes *sums)
 {
     int64_t i = 0;
     for (; i + STEP_LANES <= n; i += STEP_LANES)
-        some(k, plain, STEP_LANES, w + i, grad + i, m + i, v + i, plain ? NULL : top + i, sums);
-    some(k, plain, n - i, w + i, grad + i, m + i, v + i, plain ? NULL : top + i, sums);
+        some(k, plain, along, STEP_LANES, w + i, grad + i, m + i, v + i, plain ? NULL : top + i, sums);
+    some(k, plain, along, n - i, w + i, grad + i, m + i, v + i, plain ? NULL : top + i, sums);
 }
 
 /* Two functions, for the compiler to know what restrict says before it puts the loop in their place. */
 static void values_plainly(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
                            real *restrict m, real *restrict v, struct step_lanes *restrict sums)
 {
-    all(k, true, n, w, grad, m, v, NULL, sums);
+    if (k->along) all(k, true, true, n, w, grad, m, v, NULL, sums);
+    else all(k, true, false, n, w, grad, m, v, NULL, sums);
 }
 
 static void values(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad, real *restrict m,
                    real *restrict v, real *restrict top, struct step_lanes *restrict sums)
 {
-    all(k, false, n, w, grad, m, v, top, sums);
+    all(k, false, true, n, w, grad, m, v, top, sums);
 }
 
 /* What is remembered of the n values from `at` on, a block of codes, and the room for it. */
@@ -220,9 +229,11 @@ static void forward(const struct args *a)
     const struct adamw_attr *at = a->attr;
     bool go = reals(&a->in[CLIP])[1] != 0;
     int64_t stack = sizes_of(a->in[W].shape).stack;
-    if (!at->masked && !a->in[RADIUS].data) { step_values(a, go, block); return; }
-    if (go) each(a, shape_count(a->in[W].shape), STEP_BLOCK, directions);
-    step_run(a, go, stack, 1, stack, matrices);
+    bool whole = at->masked || a->in[RADIUS].data;
+    if (whole && go) each(a, shape_count(a->in[W].shape), STEP_BLOCK, directions);
+    if (whole) step_run(a, go, stack, 1, stack, matrices);
+    else step_values(a, go, block);
+    if (!at->along) reals(&a->out[0])[ALONG] = 0;
 }
 
 KERNELS(adamw) = { forward, NULL, NULL };
@@ -237,12 +248,13 @@ ATTRIBUTES(adamw, struct adamw_attr,
     BOOL(struct adamw_attr, inside, false, "eps stands under the root"),
     BOOL(struct adamw_attr, cautious, false, "w decays only where it goes the way of the step"),
     BOOL(struct adamw_attr, lazy, false, "where the gradient is 0, nothing moves"),
-    BOOL(struct adamw_attr, masked, false, "what does not go the way of the gradient rests"));
+    BOOL(struct adamw_attr, masked, false, "what does not go the way of the gradient rests"),
+    BOOL(struct adamw_attr, along, false, "the last sum is asked for"));
 OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL|U8 v*:REAL|U8 lr:REAL[P] step:REAL[1] clip:REAL[2] "
                     "radius?*:REAL[E] largest?*:REAL|U8",
    .outputs = "change:REAL[3]",
    .about = "AdamW; lr: the rate, or also factors on decay and momentum; step: its number, from 1; clip: of clip_norm; "
             "radius: of the sphere on which each matrix turns, 0: not known yet; largest: of v so far. m, v and "
             "largest are REAL [..], bf16 in U8 [n,2], or codes in U8 [n/256,260]. Sums of squares of the change and of "
-            "w before, and of the products of both",
+            "w before, and of the products of both, or 0",
    ATTR(adamw), .infer = infer);

@@ -34,6 +34,7 @@ static int infer(struct node *n, struct err *e)
     struct shape w = n->in[W]->shape, q = n->in[Q]->shape;
     struct sizes s = sizes_of(w, q);
     int64_t most = s.rows < s.cols ? s.rows : s.cols, blocks = blocks_of(s.stack, s.grain);
+    if (step_check_pace(n, LR, e)) return -1;
     if (s.rank < 1 || s.rank > most || s.stack * s.rank * s.cols != shape_count(q))
         return err_set(e, "dion: 'q' has %lld values: of each of %lld matrices it has 1 to %lld rows of %lld",
                        (long long)shape_count(q), (long long)s.stack, (long long)most, (long long)s.cols);
@@ -74,7 +75,8 @@ static real *direction(const struct args *a, const struct sizes *s, real *m, rea
     orthonormal_rows(rank, rows, x, p, along, turn);
     for (int64_t i = 0; i < rank * rows; i++) if (!turn[i / rows]) p[i] = 0;
     product(a, s, rank, cols, rows, matrix_reals(p, rows), momentum, next, 0);
-    for (int64_t i = 0; i < rank * rows; i++) x[i] = (real)(at->momentum - 1) * p[i];
+    real less = (real)(at->momentum * (double)step_pace(a, LR).momentum - 1);
+    for (int64_t i = 0; i < rank * rows; i++) x[i] = less * p[i];
     product(a, s, rows, cols, rank, matrix_transposed(matrix_reals(x, rows)), matrix_reals(next, cols), m, 1);
     for (int64_t r = 0; r < rank; r++)
         if (turn[r] && row_normalize(next + r * cols, cols) > 0)
@@ -86,7 +88,8 @@ static real *direction(const struct args *a, const struct sizes *s, real *m, rea
 static void matrices(const struct args *a, int64_t from, int64_t to)
 {
     const struct dion_attr *at = a->attr;
-    const struct step_move move = { reals(&a->in[LR])[0], (real)at->scale, (real)at->decay, false };
+    const struct step_pace pace = step_pace(a, LR);
+    const struct step_move move = { pace.rate, (real)at->scale, (real)(at->decay * (double)pace.decay), false };
     struct sizes s = sizes_of(a->in[W].shape, a->in[Q].shape);
     int64_t n = s.rows * s.cols, block = from / s.grain;
     real *room = reals(&a->work[1]) + block * a->work[1].shape.dim[1], clip = reals(&a->in[CLIP])[0];
@@ -111,7 +114,7 @@ ATTRIBUTES(dion, struct dion_attr,
     REAL(struct dion_attr, momentum, NEEDED, 0, 1, "", "what stays of what a step takes of m"),
     REAL(struct dion_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
     REAL(struct dion_attr, scale, NEEDED, -HUGE_VAL, HUGE_VAL, "", "factor on the orthogonal change"));
-OP(dion, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] q*:REAL lr:REAL[1] clip:REAL[2]",
+OP(dion, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] q*:REAL lr:REAL[P] clip:REAL[2]",
    .outputs = "change:REAL[3]",
-   .about = "Dion, each matrix of a stack by itself; q: [..,R,K] of weights [..,N,K]. Sums as of adamw",
+   .about = "Dion, each matrix of a stack by itself; q: [..,R,K] of weights [..,N,K]. lr and sums as of adamw",
    ATTR(dion), .infer = infer, .cost = cost);

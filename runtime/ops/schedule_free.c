@@ -74,7 +74,7 @@ static inline void some(const struct rates *k, int64_t n, real *restrict w, cons
         x[i] += k->c * ahead;
         lead[i] = ahead - k->c * ahead;
         w[i] = x[i] + k->keep1 * lead[i];
-        step_count(sums, i, old, w[i]);
+        step_count(sums, i, true, old, w[i]);
     }
 }
 

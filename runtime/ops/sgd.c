@@ -1,7 +1,9 @@
 /* Gradient descent with momentum (Polyak 1964), which may look a step ahead (Nesterov; Sutskever 2013):
        m = mu m + g;  w -= lr (m, or g + mu m, + decay w)
-   coupled: decay is a part of g, and of the momentum, in place of the step. Without m there is no momentum. */
+   coupled: decay is a part of g, and of the momentum, in place of the step. Without m there is no momentum. m is what
+   its tensor says, enum moment_as. */
 #define VERBS "graph/ops/update.h"
+#include "moment.h"
 #include "step.h"
 
 enum { W, GRAD, LR, CLIP, M };
@@ -14,7 +16,7 @@ VERB struct node *sgd(struct graph *g, struct node *w, struct node *grad, struct
 
 static int infer(struct node *n, struct err *e)
 {
-    if (step_check_pace(n, LR, e)) return -1;
+    if (step_check_pace(n, LR, e) || moment_check(n, M, "m", 1, e)) return -1;
     step_infer(n);
     return 0;
 }
@@ -49,19 +51,24 @@ static inline void some(const struct rates *k, int64_t n, real *restrict w, cons
             u = k->now * m[i] + k->ahead * g;
         }
         w[i] = old - k->rate * (u + k->decay * old);
-        step_count(sums, i, old, w[i]);
+        step_count(sums, i, true, old, w[i]);
     }
 }
 
 static void block(const struct args *a, int64_t from, int64_t to)
 {
     const struct rates k = rates_of(a);
-    real *w = reals(&a->in[W]), *m = reals(&a->in[M]);
-    const real *grad = reals(&a->in[GRAD]);
     struct step_lanes sums = { 0 };
-    int64_t i = from;
-    for (; i + STEP_LANES <= to; i += STEP_LANES) some(&k, STEP_LANES, w + i, grad + i, m ? m + i : NULL, &sums);
-    some(&k, to - i, w + i, grad + i, m ? m + i : NULL, &sums);
+    real room[MOMENT_BLOCK];
+    for (int64_t at = from; at < to; at += MOMENT_BLOCK) {
+        int64_t n = to - at < MOMENT_BLOCK ? to - at : MOMENT_BLOCK, i = 0;
+        real *w = reals(&a->in[W]) + at,
+             *m = a->in[M].data ? moment_read(&a->in[M], at, at / MOMENT_BLOCK, n, false, room) : NULL;
+        const real *grad = reals(&a->in[GRAD]) + at;
+        for (; i + STEP_LANES <= n; i += STEP_LANES) some(&k, STEP_LANES, w + i, grad + i, m ? m + i : NULL, &sums);
+        some(&k, n - i, w + i, grad + i, m ? m + i : NULL, &sums);
+        if (m) moment_write(&a->in[M], at, at / MOMENT_BLOCK, n, false, m);
+    }
     step_fold(&sums, step_part(a, from / STEP_BLOCK));
 }
 
@@ -78,7 +85,7 @@ ATTRIBUTES(sgd, struct sgd_attr,
     REAL(struct sgd_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"),
     BOOL(struct sgd_attr, nesterov, NEEDED, "looks a step ahead"),
     BOOL(struct sgd_attr, coupled, NEEDED, "decay is a part of the gradient"));
-OP(sgd, .inputs = "w*:REAL[..] grad:REAL[..] lr:REAL[P] clip:REAL[2] m?*:REAL[..]",
+OP(sgd, .inputs = "w*:REAL[..] grad:REAL[..] lr:REAL[P] clip:REAL[2] m?*:REAL|U8",
    .outputs = "change:REAL[3]",
-   .about = "gradient descent, with momentum where it has room for it. lr and sums as of adamw",
+   .about = "gradient descent, with momentum where it has room for it. lr, sums and what m is as of adamw",
    ATTR(sgd), .infer = infer);

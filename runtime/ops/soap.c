@@ -49,6 +49,7 @@ static int infer(struct node *n, struct err *e)
     struct shape w = n->in[W]->shape;
     struct sizes s = sizes_of(w, n->in[LEFT], n->in[RIGHT]);
     int64_t blocks = blocks_of(s.stack, s.grain);
+    if (step_check_pace(n, LR, e)) return -1;
     if (check(n, LEFT, "left", s.stack, s.rows, e) || check(n, RIGHT, "right", s.stack, s.cols, e)) return -1;
     node_value(n, DTYPE_REAL, SHAPE(SUMS));
     step_work(n, s.stack);
@@ -242,8 +243,9 @@ static void find_direction(const struct args *a, const struct sizes *s, const st
 {
     const struct soap_attr *at = a->attr;
     int64_t n = s->rows * s->cols;
-    real b1 = (real)at->beta1, b2 = (real)at->beta2, keep1 = (real)(1 - at->beta1), keep2 = (real)(1 - at->beta2),
-         unbias1 = (real)(1 / (1 - pow(at->beta1, taken))), unbias2 = (real)(1 / (1 - pow(at->beta2, taken))),
+    double beta1 = at->beta1 * (double)step_pace(a, LR).momentum;
+    real b1 = (real)beta1, b2 = (real)at->beta2, keep1 = (real)(1 - beta1), keep2 = (real)(1 - at->beta2),
+         unbias1 = (real)(1 / (1 - pow(beta1, taken))), unbias2 = (real)(1 / (1 - pow(at->beta2, taken))),
          eps = (real)at->eps;
     rotate(a, s, o, false, o->x, o->z);
     for (int64_t i = 0; i < n; i++) {
@@ -258,7 +260,8 @@ static void find_direction(const struct args *a, const struct sizes *s, const st
 static void matrices(const struct args *a, int64_t from, int64_t to)
 {
     const struct soap_attr *at = a->attr;
-    const struct step_move move = { (real)at->rate * reals(&a->in[LR])[0], 1, (real)at->decay, false };
+    const struct step_pace pace = step_pace(a, LR);
+    const struct step_move move = { (real)at->rate * pace.rate, 1, (real)(at->decay * (double)pace.decay), false };
     struct sizes s = sizes_of(a->in[W].shape, a->in[LEFT].data, a->in[RIGHT].data);
     int64_t n = s.rows * s.cols, taken = (int64_t)reals(&a->in[TAKEN])[0];
     real clip = reals(&a->in[CLIP])[0];
@@ -294,9 +297,9 @@ ATTRIBUTES(soap, struct soap_attr,
     REAL(struct soap_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
     REAL(struct soap_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"),
     INT(struct soap_attr, every, NEEDED, 1, 1 << 30, "step", "between power steps of the bases"));
-OP(soap, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] clip:REAL[2] taken*:REAL[1] "
+OP(soap, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[P] clip:REAL[2] taken*:REAL[1] "
                    "left?*:REAL left_basis?*:REAL right?*:REAL right_basis?*:REAL",
    .outputs = "change:REAL[3]",
    .about = "SOAP, each matrix of a stack by itself; taken: steps so far; left, right, and bases: [..,N,N] and "
-            "[..,K,K] of weights [..,N,K]. Sums as of adamw",
+            "[..,K,K] of weights [..,N,K]. lr and sums as of adamw",
    ATTR(soap), .infer = infer, .cost = cost);

@@ -26,17 +26,17 @@ static inline int step_check_pace(const struct node *n, int lr, struct err *e)
 /* ---- each value by itself ---- */
 
 enum { STEP_BLOCK = 8192 };
-enum { SUMS = 3 };    /* of squares of the change and of the weight before, and of the products of both */
+enum { ALONG = 2, SUMS };    /* of squares of the change and of the weight before, and ALONG, of the products of both */
 enum { STEP_LANES = 8 };    /* with SUM_LANES fewer of the sums stay in registers: AdamW takes 5 % longer */
 struct step_lanes { double changed[STEP_LANES], before[STEP_LANES], along[STEP_LANES]; };
 
-/* The change of one value, and what it was, in lane l. */
-static inline void step_count(struct step_lanes *s, int64_t l, real old, real now)
+/* The change of one value, and what it was, in lane l; along: the product of both too. */
+static inline void step_count(struct step_lanes *s, int64_t l, bool along, real old, real now)
 {
     double change = (double)now - (double)old;
     s->changed[l] += change * change;
     s->before[l] += (double)old * (double)old;
-    s->along[l] += change * (double)old;
+    if (along) s->along[l] += change * (double)old;
 }
 
 /* Room for the sums of n blocks. */
