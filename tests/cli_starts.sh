@@ -66,7 +66,8 @@ script far 'on = { init = { "from", run = "calm/s/parent" } },
     deep = { layers = 4, init = { "from", run = "calm/s/parent", '"$mapped"' } },'
 leaves 0 "$sluice" run far.lua --out runs --progress none
 file=$(ls -d calm/s/parent-*/0/checkpoints/step-00000024)
-script file "on = { init = { \"from\", run = \"$file\" } }, twin = { init = { \"from\", run = \"$file/state.safetensors\",
+script file "on = { init = { \"from\", run = \"$file\" } },
+    twin = { init = { \"from\", run = \"$file/state.safetensors\",
     replicate = 0 }, [\"train.steps\"] = 25 },"
 leaves 0 "$sluice" run file.lua --out runs --progress none
 leaves 0 "$sluice" plan file.lua --map on
