@@ -1,6 +1,6 @@
-/* LoRA: y = x W^T + s (dropout(x) A^T) B^T. W is frozen, and so is every weight that has no adapter; A is [rank,in], drawn
-   evenly within 1 / sqrt(in), B [out,rank], zero, so that a run begins with the model as it is; experts have stacks of
-   both. Hu 2021 (arXiv 2106.09685), s = alpha / rank; rsLoRA (Kalajdzievski 2023, arXiv 2312.03732), s = alpha /
+/* LoRA: y = x W^T + s (dropout(x) A^T) B^T. W is frozen, and so is every weight that has no adapter; A is [rank,in],
+   drawn evenly within 1 / sqrt(in), B [out,rank], zero, so that a run begins with the model as it is; experts have stacks
+   of both. Hu 2021 (arXiv 2106.09685), s = alpha / rank; rsLoRA (Kalajdzievski 2023, arXiv 2312.03732), s = alpha /
    sqrt(rank), with which large ranks learn as small ones do. */
 #include "model/module.h"
 #include <math.h>
@@ -9,7 +9,8 @@ enum { OVER_RANK, OVER_ROOT };
 struct conf { const char *roles, *also; int rank, scale; double alpha, dropout; struct pick base; };
 static const struct param params[] = {
     TEXT_OF(struct conf, roles, "",
-            "of weights that have an adapter, with spaces between; \"\": the matrices of attention and of feed-forwards"),
+            "of weights that have an adapter, with spaces between; \"\": the matrices of attention and of "
+            "feed-forwards"),
     INT(struct conf, rank, 8, 1, 4096, "", "rows of A, columns of B"),
     REAL(struct conf, alpha, 16, 0.001, 1e6, "", "what s goes by"),
     CHOICE(struct conf, scale, OVER_RANK, "alpha_over_rank alpha_over_sqrt_rank", "what s is"),
@@ -57,7 +58,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
     }
 }
 
-/* x, of which some values are 0 and the others as much larger. A pair of a token and an expert has values of its own. */
+/* x, of which some values are 0 and the others as much larger; a pair of a token and an expert has its own. */
 static struct node *dropped(struct build *b, const struct conf *c, const struct adapted *a)
 {
     struct graph *g = b->graph;

@@ -48,8 +48,8 @@ static bool has_codes(const struct tiny *t)
 
 /* Branches that are normalised are not scaled by depth, a head that is not tied leaves embeddings as wide as usual;
    attention may turn nothing of a head by positions, and where nothing turns, a norm behind it is one before it; a
-   warm-up of one step is at its end; a router may have no weights. Nothing happens to weights that are frozen, and those
-   in codes are multiplied by their own op: conf_agree refuses what would. */
+   warm-up of one step is at its end; a router may have no weights. Nothing happens to weights that are frozen, and
+   those in codes are multiplied by their own op: conf_agree refuses what would. */
 static bool is_silent(const struct toggle *t, const struct tiny *both)
 {
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;

@@ -42,8 +42,8 @@ CODES(twice_of_many, NF4_DOUBLE, 140 * 270)
 CODES(codes_of_stack, NF4, 3 * 20 * 24)
 CODES(twice_of_stack, NF4_DOUBLE, 3 * 130 * 130)
 #define BY_NF4(x, offsets, value, kept, experts, n, k) \
-    nf4_matmul(g, x, byte_in(g, SHAPE(nf4_places(KEPT_##kept, (experts ? experts : 1) * n * k).bytes), value), offsets, \
-               (struct nf4_attr){ n, k, experts, KEPT_##kept })
+    nf4_matmul(g, x, byte_in(g, SHAPE(nf4_places(KEPT_##kept, (experts ? experts : 1) * n * k).bytes), value), \
+               offsets, (struct nf4_attr){ n, k, experts, KEPT_##kept })
 
 /* What is rounded has no differences: those are of no format, the others stand among the large ones. */
 #define PRODUCT_CASES(CASE) \

@@ -153,6 +153,8 @@
 ---| sluice.init.llama
 ---| "fan" # as wide as keeps the size of what goes through: fan-in, Xavier
 ---| sluice.init.fan
+---| "from" # the weights of another run, taken over or mapped
+---| sluice.init.from
 
 ---truncated normal, branch outputs scaled by depth
 ---@class sluice.init.normal
@@ -176,6 +178,68 @@
 ---@field gain? number of the variance; default 1, 0.0001 … 100
 ---@field cut? number draws beyond it are drawn again; 0: not truncated; default 3, 0 … 10
 ---@field embed? number standard deviation of embeddings; 0: 1, or 1 / sqrt(d_model) where they are the head too; default 0, 0 … 100
+
+---the weights of another run, taken over or mapped
+---@class sluice.init.from
+---@field [1]? "from"
+---@field run? string whose weights: a variant of the study, "runs/NAME/VARIANT", or a file; default 
+---@field step? integer of its checkpoint; 0: the last; default 0, ≥ 0
+---@field replicate? integer of its runs; -1: the one of the same number; default -1, -1 … 999
+---@field average? boolean the averages of its weights, as it is evaluated; default false
+---@field map? sluice.map what becomes of each tensor; default same
+---@field fresh? string patterns of weights that begin as `rest` says, with spaces between; default 
+---@field left? string patterns of the other model's tensors that have no place in this one; default 
+---@field rest? sluice.init how what is not taken over begins; default normal
+
+---@alias sluice.map
+---| "same" # each tensor from that of the same name
+---| sluice.map.same
+---| "layers" # layers are copies of others, by a list
+---| sluice.map.layers
+---| "cycle" # a run of layers occurs several times (WeLM, stacking)
+---| sluice.map.cycle
+---| "upcycle" # dense feed-forwards become experts
+---| sluice.map.upcycle
+---| "split" # experts are cut into several narrower ones
+---| sluice.map.split
+---| "widen" # a wider model of the same function
+---| sluice.map.widen
+
+---each tensor from that of the same name
+---@class sluice.map.same
+---@field [1]? "same"
+
+---layers are copies of others, by a list
+---@class sluice.map.layers
+---@field [1]? "layers"
+---@field of? integer[] the other model's layer that each of this model's is a copy of, from 0; default {}, 0 … 4095
+---@field silent? boolean what repeats a layer adds nothing to the stream at first; default false
+
+---a run of layers occurs several times (WeLM, stacking)
+---@class sluice.map.cycle
+---@field [1]? "cycle"
+---@field from? integer first layer that is repeated, from 0; default 0, 0 … 4095
+---@field to? integer last one; default 0, 0 … 4095
+---@field times? integer how often they occur, one copy being the first; default 2, 1 … 64
+---@field silent? boolean what repeats a layer adds nothing to the stream at first; default false
+
+---dense feed-forwards become experts
+---@class sluice.map.upcycle
+---@field [1]? "upcycle"
+---@field redrawn? number share of the hidden neurons of each expert that are drawn anew; default 0, 0 … 1
+---@field shuffle? boolean each copy's neurons are in an order of their own before it is cut; default false
+---@field compensate? boolean the projection down makes up for what gates take from the sum; default true
+---@field tie? boolean the parts of one copy have one row of the router; default true
+
+---experts are cut into several narrower ones
+---@class sluice.map.split
+---@field [1]? "split"
+---@field parts? integer experts that each becomes; default 2, 2 … 64
+
+---a wider model of the same function
+---@class sluice.map.widen
+---@field [1]? "widen"
+---@field noise? number share by which the weights of copies differ; default 0.1, 0 … 1
 
 ---@alias sluice.parametrization
 ---| "standard" # as they are set, whatever the width

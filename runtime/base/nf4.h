@@ -4,8 +4,8 @@
    high bits.
 
    With double quantisation the sizes are bytes too: the mean of all is taken off, and of each 256 the largest size of
-   what is left stands for 127. So a value takes 4 + 8 / 64 + 32 / (64 * 256) = 4.127 bits, and 4.5 without. What is kept
-   of n values lies one after the other: numbers, mean, scales, and sizes as bytes or as floats. */
+   what is left stands for 127. So a value takes 4 + 8 / 64 + 32 / (64 * 256) = 4.127 bits, and 4.5 without. What is
+   kept of n values lies one after the other: numbers, mean, scales, and sizes as bytes or as floats. */
 #ifndef SLUICE_NF4_H
 #define SLUICE_NF4_H
 

@@ -416,8 +416,8 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
         char hash[33];
         hash_print(v->fingerprint, hash);
         json_array_append_new(list,
-                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s, "
-                                        "s:I, s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config,
+                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, "
+                                        "s:s, s:I, s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config,
                                         "epochs", epochs_of(v, c),
                                         "params_total", (json_int_t)v->counts.total,
                                         "params_active", (json_int_t)v->counts.active,

@@ -50,6 +50,7 @@ static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kin
     leaf->kind = kind;
     leaf->path = arena_text(l->arena, "%s", path);
     leaf->decl = decl;
+    leaf->values = decl.shape;
     leaf->stack = leaf->heads = 1;
     leaf->active = 1;
     leaf->id = l->n;

@@ -96,7 +96,7 @@ struct op {
     bool gradient;                                          /* has a backward kernel */
     unsigned no_grad, no_grad_out;    /* bit i: input i gets, output i passes no gradient (integers never do) */
     bool in_place;                                          /* output 0 is the memory of input 0 */
-    unsigned factors;    /* bits of the inputs that are matrices of a product, whose gradients cost as much as it does */
+    unsigned factors;    /* bits of inputs that are matrices of a product, whose gradients cost as much as it does */
     unsigned reads_in, reads_out;                           /* bits of the inputs and outputs that backward reads */
     /* bits of the inputs of which row r, with the others as a whole, gives row r of every output; 0: not row by row */
     unsigned rows;
@@ -138,8 +138,7 @@ struct leaf {
     int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
     enum weight_reads reads;                                       /* of a weight */
     bool frozen;    /* a weight that nothing changes: no gradient reaches it, and there is no memory for one */
-    /* of a weight: what its values are kept in, which is what decl has, and their shape */
-    enum kept_as kept; struct shape values;
+    enum kept_as kept; struct shape values;    /* what values are kept in, and their shape; decl's is of what is kept */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int heads;    /* of a weight whose rows are those of so many heads of attention, one after the other; 1 otherwise */
     int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */

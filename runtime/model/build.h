@@ -198,11 +198,11 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 /* expert_linear for the experts of r, and a bias of each where it is asked for. */
 struct node *expert_affine(struct build *b, bool bias, const char *name, enum role role, const struct routing *r,
                            const struct dispatched *d, struct node *rows, int64_t out);
-/* A product x w^T to which something is added: its name, as linear has it, its frozen weight, and of experts' rows d, or
-   NULL. */
+/* A product x w^T to which something is added: its name, as linear has it, its frozen weight, and of experts' rows d,
+   or NULL. */
 struct adapted { const char *name; struct node *x; const struct leaf *w; const struct dispatched *d; };
-/* x w^T of a weight that is there, or where offsets are of experts' rows; in training as the fp8 slot has it, of what is
-   in codes as they have it. */
+/* x w^T of a weight that is there, or where offsets are of experts' rows; in training as the fp8 slot has it, and of
+   what is kept in codes by these. */
 struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets);
 /* A bias of zeros at path "<b->path>.<name>.bias". */
 struct node *build_bias(struct build *b, const char *name, struct shape shape);

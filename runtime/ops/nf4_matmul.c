@@ -7,7 +7,7 @@
 #include "cpu/gemm.h"
 
 enum { X, CODES, OFFSETS };
-enum { ROWS = 256, WIDE = 64, DEEP = 256 };                 /* of a block of y; how much of the inner extent at a time */
+enum { ROWS = 256, WIDE = 64, DEEP = 256 };                 /* of a block of y; of the inner extent at a time */
 
 VERB struct node *nf4_matmul(struct graph *g, struct node *x, struct node *codes, struct node *offsets,
                              struct nf4_attr a)
@@ -150,7 +150,7 @@ ATTRIBUTES(nf4_matmul, struct nf4_attr,
     CHOICE(struct nf4_attr, kept, NEEDED, "float nf4 nf4_double", "whether sizes of blocks are floats or bytes"));
 OP(nf4_matmul, .inputs = "x[R,K] codes:U8[B] offsets?:I32[_]",
    .outputs = "y:ACT[R,N]",
-   .about = "x w^T, or rows offsets[e] to offsets[e+1] of x times w[e]^T and 0 from the last offset on, of a w [N,K] or "
-            "[E,N,K] that is kept in NF4; no gradient of w",
+   .about = "x w^T, or rows offsets[e] to offsets[e+1] of x times w[e]^T and 0 from the last offset on, of a w [N,K] "
+            "or [E,N,K] that is kept in NF4; no gradient of w",
    ATTR(nf4_matmul), .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << CODES | 1u << OFFSETS,
    .factors = 1u << CODES, .reads_in = 1u << CODES | 1u << OFFSETS);

@@ -89,7 +89,8 @@ void state_free(struct state *s)
 void *state_data(const struct state *s, const struct leaf *l)
 {
     char *slab[] = { [LEAF_INPUT] = s->inputs, [LEAF_CONTROL] = s->controls,
-                     [LEAF_WEIGHT] = l->frozen ? s->frozen : s->weights, [LEAF_BUFFER] = s->buffers, [LEAF_GRAD] = s->grads };
+                     [LEAF_WEIGHT] = l->frozen ? s->frozen : s->weights, [LEAF_BUFFER] = s->buffers,
+                     [LEAF_GRAD] = s->grads };
     return (is_offloaded(s->leaves, l) ? (char *)s->offloaded : slab[l->kind]) + l->offset;
 }
 

@@ -10,9 +10,9 @@
 void adapters_values(struct pick adapter, const struct leaves *l, struct state *s, const struct leaf *w, real *to);
 
 /* Fills the weights, and the buffers of the model's own, of a model without adapters from one with: `into` has the same
-   configuration but adapter = none. What only one of them has, as an optimizer's memory, is left alone. Nothing is merged
-   in place: W + s B A - s B A is W but for rounding, while the W that was merged stays where it was, frozen, bit by bit,
-   and going back is reading it again. */
+   configuration but adapter = none. What only one of them has, as an optimizer's memory, is left alone. Nothing is
+   merged in place: W + s B A - s B A is W but for rounding, while the W that was merged stays where it was, frozen, bit
+   by bit, and going back is reading it again. */
 int adapters_merge(struct pick adapter, const struct leaves *l, struct state *s, const struct leaves *into_leaves,
                    struct state *into, struct err *e);
 
