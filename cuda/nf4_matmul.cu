@@ -1,7 +1,7 @@
 /* y = x w^T of a frozen w that is kept in NF4: see runtime/ops/nf4_matmul.c. Its values, with the bits of the CPU, are
-   written once for each product, in the format of the activations, and the product is matmul's or grouped_matmul's, whose
-   arithmetic bounds the whole. Bytes: half of one for each value read, two (bf16) written and read again, mostly from
-   the second cache; the least is the half. What is written lies in the scratch that all calls share. */
+   written once for each product, in the format of the activations, and the product is matmul's or grouped_matmul's,
+   whose arithmetic bounds the whole. Bytes: half of one for each value read, two (bf16) written and read again, mostly
+   from the second cache; the least is the half. What is written lies in the scratch that all calls share. */
 #include "product.cuh"
 #include "base/nf4.h"
 extern "C" {

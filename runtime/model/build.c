@@ -202,6 +202,17 @@ struct node *build_product(struct build *b, struct node *x, struct node *w, stru
     return matmul(b->graph, x, w, role_rule[w->leaf->role].real ? DTYPE_REAL : DTYPE_ACT);
 }
 
+/* x w^T, and what an adapter adds to it. */
+static struct node *adapted(struct build *b, const char *name, struct node *x, struct node *w,
+                            const struct dispatched *d)
+{
+    struct pick p = b->conf->adapter;
+    struct node *y = build_product(b, x, w, d ? d->offsets : NULL);
+    if (b->graph->failed || !build_adapts(b, w->leaf->role)) return y;
+    b->own->adapted_roles |= 1u << w->leaf->role;
+    return add(b->graph, y, p.module->adapter(b, p, &(struct adapted){ name, x, w->leaf, d }));
+}
+
 static struct node *linear_as(struct build *b, const char *name, enum role role, enum weight_reads reads,
                               struct node *x, int64_t out, bool zero)
 {
@@ -210,7 +221,7 @@ static struct node *linear_as(struct build *b, const char *name, enum role role,
     struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
     struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, shape);
     struct node *w = build_reads(matrix(b, name, role, shape, init), reads);
-    return build_adapted(b, name, x, w, NULL);              /* [T,out] */
+    return adapted(b, name, x, w, NULL);                    /* [T,out] */
 }
 
 struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
@@ -246,7 +257,7 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     struct shape shape = SHAPE(experts, out, shape_last(rows->shape));                       /* [E,out,in] */
     struct node *w = matrix(b, name, role, shape, build_init(b, role, shape));
     w->leaf->active = active * b->share;
-    return build_adapted(b, name, rows, w, d);              /* [R,out] */
+    return adapted(b, name, rows, w, d);                    /* [R,out] */
 }
 
 struct node *build_bias(struct build *b, const char *name, struct shape shape)

@@ -1,6 +1,5 @@
-/* What freezes weights, and what is added to products of theirs. */
+/* Which weights are frozen, and which of them have adapters. */
 #include "building.h"
-#include "graph/ops.h"
 
 /* The first role of the bits. */
 static const char *name_of(unsigned roles)
@@ -16,7 +15,7 @@ bool build_freezes(const struct build *b, enum role role)
     return p.module->trained && !(p.module->trained(p) >> role & 1);
 }
 
-static bool adapts(const struct build *b, enum role role)
+bool build_adapts(const struct build *b, enum role role)
 {
     struct pick p = b->conf->adapter;
     return p.module->adapted && p.module->adapted(p) >> role & 1;
@@ -25,17 +24,7 @@ static bool adapts(const struct build *b, enum role role)
 enum kept_as build_kept_as(const struct build *b, enum role role)
 {
     struct pick p = b->conf->adapter;
-    return adapts(b, role) ? p.module->kept(p) : KEPT_FLOAT;
-}
-
-struct node *build_adapted(struct build *b, const char *name, struct node *x, struct node *w,
-                           const struct dispatched *d)
-{
-    struct pick p = b->conf->adapter;
-    struct node *y = build_product(b, x, w, d ? d->offsets : NULL);
-    if (b->graph->failed || !adapts(b, w->leaf->role)) return y;
-    b->own->adapted_roles |= 1u << w->leaf->role;
-    return add(b->graph, y, p.module->adapter(b, p, &(struct adapted){ name, x, w->leaf, d }));
+    return build_adapts(b, role) ? p.module->kept(p) : KEPT_FLOAT;
 }
 
 void build_check_adapter(struct build *b)

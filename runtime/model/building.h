@@ -53,12 +53,11 @@ const char *build_path(struct build *b, const char *name, const char *suffix);
 
 /* What build_finish was given, in the order in which it was. */
 void build_run_finish(struct build *b);
-/* Whether the weights of a role stay as they begin; what a matrix of it is kept in, that linear or expert_linear makes;
-   its product x w^T, and what an adapter adds to it. */
+/* Whether the weights of a role stay as they begin; whether its matrices that linear or expert_linear makes have
+   adapters, and what these are kept in. */
 bool build_freezes(const struct build *b, enum role role);
+bool build_adapts(const struct build *b, enum role role);
 enum kept_as build_kept_as(const struct build *b, enum role role);
-struct node *build_adapted(struct build *b, const char *name, struct node *x, struct node *w,
-                           const struct dispatched *d);
 /* An error where the adapter slot names roles that no weight has. */
 void build_check_adapter(struct build *b);
 /* An error where the fp8 slot names roles of which no product is, or changes none at all. */
