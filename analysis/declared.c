@@ -56,7 +56,7 @@ int declared_list(const struct variant *v, struct metric **list, struct err *e)
     if (problems.n) n = err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text);
     for (int group = 0; group < STORE_GROUPS && n >= 0; group++) {
         n = append(list, n, arena, leaves, &model, &train, group, e);
-        leaves->frozen = true;                              /* both graphs have the same weights */
+        leaves->closed = true;                              /* both graphs have the same weights */
     }
     if (n >= 0) n = metric_derive(list, n);
     problems_free(&problems);

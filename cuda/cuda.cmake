@@ -50,6 +50,7 @@ set(CODE "-gencode=arch=compute_${first},code=[compute_${first},${assembled}]")
 set(NVCC_FLAGS_fill -fmad=false)
 set(NVCC_FLAGS_noise -fmad=false)
 set(NVCC_FLAGS_fp8_matmul -fmad=false)
+set(NVCC_FLAGS_nf4_matmul -fmad=false)
 set(NVCC_FLAGS_forced_key -fmad=false)
 set(NVCC_FLAGS_assign -fmad=false) # and those of bids, which columns are given by
 

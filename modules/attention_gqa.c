@@ -178,6 +178,7 @@ static void traits(struct pick self, struct traits *t)
     t->kv_heads = c->kv_heads;
     t->convolved = true;
     t->qk_dim = t->v_dim = t->rotated = c->head_dim;
+    t->clips = c->qk_clip > 0;
 }
 
 const struct module attention_gqa = {

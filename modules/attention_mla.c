@@ -191,6 +191,7 @@ static void traits(struct pick self, struct traits *t)
     t->v_dim = c->value_dim;
     t->rotated = c->rope_dim;
     t->latent = c->kv_rank;
+    t->clips = c->qk_clip > 0;
 }
 
 const struct module attention_mla = {

@@ -10,7 +10,7 @@ bad=0
 # A room, what it may include of others (a room that stands above it, or one header of any), and its headers that others
 # may include; a second line has more of them.
 cat >"$work" <<'TABLE'
-base | | base child draw file float_log fp8 level memory object param process regular shape terminal
+base | | base child draw file float_log fp8 level memory nf4 object param process regular shape terminal
 graph    | base                      | attributes elementwise graph ops signature
 comm     | base                      | comm
 backend  | base graph comm           | backend codes kernel quintic rounds
@@ -23,7 +23,8 @@ model    | base graph plan modules/list | build config inputs mapping model modu
 data     | base model                | data
 store    | base                      | store
 study    | base backend model data   | study
-train    | base cpu plan model store study | checkpoint coords decoder disk merge metrics routes run start train trained
+train    | base cpu plan model store study | adapters checkpoint coords decoder disk merge metrics routes run start train
+train    |                           | trained
 modules  | model/module              | list
 lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs stats views views_write

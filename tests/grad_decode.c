@@ -182,7 +182,8 @@ static void move_zeros(struct tiny *t)
 {
     for (int i = 0; i < t->leaves->n; i++) {
         struct leaf *l = t->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT || l->init.kind != INIT_CONSTANT || l->init.value != 0) continue;
+        if (l->kind != LEAF_WEIGHT || l->kept != KEPT_FLOAT) continue;
+        if (l->init.kind != INIT_CONSTANT || l->init.value != 0) continue;
         real *w = state_data(t->state, l);
         for (int64_t k = 0; k < shape_count(l->decl.shape); k++) w[k] += (real)(0.3 * sin(1.7 * (double)k + i));
     }

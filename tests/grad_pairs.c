@@ -30,17 +30,26 @@ static bool one_slot(const struct toggle *a, const struct toggle *b)
            !site_of(a->module->slot).list;
 }
 
+/* That is trained. */
 static bool has_weight(const struct tiny *t, enum role role)
 {
     bool found = false;
     for (int i = 0; i < t->leaves->n; i++)
-        found |= t->leaves->leaf[i]->kind == LEAF_WEIGHT && t->leaves->leaf[i]->role == role;
+        found |= leaf_trains(t->leaves->leaf[i]) && t->leaves->leaf[i]->role == role;
+    return found;
+}
+
+static bool has_codes(const struct tiny *t)
+{
+    bool found = false;
+    for (int i = 0; i < t->leaves->n; i++) found |= t->leaves->leaf[i]->kept != KEPT_FLOAT;
     return found;
 }
 
 /* Branches that are normalised are not scaled by depth, a head that is not tied leaves embeddings as wide as usual;
    attention may turn nothing of a head by positions, and where nothing turns, a norm behind it is one before it; a
-   warm-up of one step is at its end; a router may have no weights. */
+   warm-up of one step is at its end; a router may have no weights. Nothing happens to weights that are frozen, and
+   those in codes are multiplied by their own op: conf_agree refuses what would. */
 static bool is_silent(const struct toggle *t, const struct tiny *both)
 {
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;
@@ -50,6 +59,12 @@ static bool is_silent(const struct toggle *t, const struct tiny *both)
         return schedule_warmup(both->train.schedule, &both->train, both->model.seq) <= 1;
     if (t->module->slot == SLOT_OPTIM && t->param && strcmp(t->param->name, "router") == 0)
         return !has_weight(both, ROLE_ROUTER);
+    if (t->module->slot == SLOT_OPTIM && t->param && strcmp(t->param->name, "decay_gains") == 0)
+        return !has_weight(both, ROLE_GAIN);
+    if (t->module->slot == SLOT_OPTIM && t->param && strcmp(t->param->name, "decay_tables") == 0)
+        return !has_weight(both, ROLE_EMBED);
+    if (t->module->slot == SLOT_CONSTRAINT) return !has_weight(both, ROLE_EMBED);
+    if (t->module->slot == SLOT_FP8) return has_codes(both);
     if (t->module->slot != SLOT_INIT) return false;
     if (t->param && strcmp(t->param->name, "embed") == 0 && !module_traits(both->model.head).tied) return true;
     return module_traits(both->model.residual.pick[0]).branch_bounded;

@@ -25,6 +25,26 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
 #define BY_FP8(x, w, offsets, history, forward, gradient, scaling, power) \
     fp8_matmul(g, x, w, offsets, history, (struct fp8_attr){ FP8_##forward, FP8_##gradient, FP8_##scaling, power })
 
+/* Bytes that keep so many values, of sizes about 3/4; where parts lie: base/nf4.h. */
+static inline int32_t code_byte(int64_t i, struct nf4 p)
+{
+    static const uint8_t size[] = { 0, 0, 0x40, 0x3f }, scale[] = { 0, 0, 0, 0x3b };         /* 0.75, 2^-9 */
+    if (i < p.mean || (p.twice && i >= p.sizes)) return (int32_t)(i * 37 % 251);
+    return p.twice && i >= p.scales ? scale[i % 4] : size[i % 4];
+}
+#define CODES(name, kept, n) \
+    static inline int32_t name(int64_t i) { return code_byte(i, nf4_places(KEPT_##kept, n)); }
+CODES(codes_of_35, NF4, 35)
+CODES(twice_of_21, NF4_DOUBLE, 21)
+CODES(twice_of_45, NF4_DOUBLE, 45)
+CODES(codes_of_many, NF4, 140 * 270)
+CODES(twice_of_many, NF4_DOUBLE, 140 * 270)
+CODES(codes_of_stack, NF4, 3 * 20 * 24)
+CODES(twice_of_stack, NF4_DOUBLE, 3 * 130 * 130)
+#define BY_NF4(x, offsets, value, kept, experts, n, k) \
+    nf4_matmul(g, x, byte_in(g, SHAPE(nf4_places(KEPT_##kept, (experts ? experts : 1) * n * k).bytes), value), \
+               offsets, (struct nf4_attr){ n, k, experts, KEPT_##kept })
+
 /* What is rounded has no differences: those are of no format, the others stand among the large ones. */
 #define PRODUCT_CASES(CASE) \
     CASE(fp8_matmul, of_no_format, BY_FP8(act_in(g, 3, 7), real_in(g, 5, 7), NULL, NULL, NONE, NONE, TILE, false)) \
@@ -32,6 +52,10 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
          int_in(g, SHAPE(4), 0, 3, 3, 7), NULL, NONE, NONE, TENSOR, false)) \
     CASE(fp8_matmul, past_of_no_format, BY_FP8(act_in(g, 3, 4), real_in(g, 5, 4), NULL, real_in(g, 2, 3), NONE, \
          NONE, DELAYED, true)) \
+    CASE(nf4_matmul, odd, BY_NF4(act_in(g, 3, 7), NULL, codes_of_35, NF4, 0, 5, 7)) \
+    CASE(nf4_matmul, twice, BY_NF4(act_in(g, 4, 7), NULL, twice_of_21, NF4_DOUBLE, 0, 3, 7)) \
+    CASE(nf4_matmul, experts, BY_NF4(ragged_in(g, 7, 9, 3), int_in(g, SHAPE(4), 0, 3, 3, 7), twice_of_45, NF4_DOUBLE, \
+         3, 5, 3)) \
     CASE(matmul, odd, matmul(g, act_in(g, 3, 7), real_in(g, 5, 7), DTYPE_ACT)) \
     CASE(matmul, scores, matmul(g, real_in(g, 17, 3), real_in(g, 9, 3), DTYPE_REAL)) \
     CASE(matmul, deep, matmul(g, act_in(g, 2, 260), real_in(g, 2, 260), DTYPE_ACT)) \
@@ -142,6 +166,12 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
          TILE, false)) \
     CASE(fp8_matmul, backward_alone, BY_FP8(act_in(g, 40, 70), real_in(g, 33, 70), NULL, NULL, NONE, E4M3, \
          TILE, false)) \
+    CASE(nf4_matmul, blocks, BY_NF4(act_in(g, 300, 270), NULL, codes_of_many, NF4, 0, 140, 270)) \
+    CASE(nf4_matmul, blocks_twice, BY_NF4(act_in(g, 131, 270), NULL, twice_of_many, NF4_DOUBLE, 0, 140, 270)) \
+    CASE(nf4_matmul, large_experts, BY_NF4(ragged_in(g, 263, 270, 24), count_in(g, SHAPE(4), two_tiles), \
+         codes_of_stack, NF4, 3, 20, 24)) \
+    CASE(nf4_matmul, wide_experts, BY_NF4(ragged_in(g, 263, 270, 130), count_in(g, SHAPE(4), two_tiles), \
+         twice_of_stack, NF4_DOUBLE, 3, 130, 130)) \
     CASE(matmul, blocks, matmul(g, act_in(g, 401, 300), real_in(g, 530, 300), DTYPE_ACT)) \
     CASE(matmul, deeper, matmul(g, act_in(g, 9, 1030), real_in(g, 35, 1030), DTYPE_REAL)) \
     CASE(matmul, rows, matmul(g, act_in(g, 1030, 40), real_in(g, 33, 40), DTYPE_ACT)) \

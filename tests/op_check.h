@@ -31,6 +31,7 @@
 #include <cmocka.h>
 #include <math.h>
 #include "backend/backend.h"
+#include "base/nf4.h"
 #include "graph/ops.h"
 
 enum { BENCH_INS = 16, BENCH_INTS = 64 };

@@ -45,7 +45,7 @@ static void nudge(struct tiny *t, double unit, uint64_t seed)
 {
     for (int i = 0; i < t->leaves->n; i++) {
         const struct leaf *l = t->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT) continue;
+        if (!leaf_trains(l)) continue;
         real *w = state_data(t->state, l);
         for (int64_t k = 0; k < shape_count(l->decl.shape); k++)
             w[k] *= (real)(1 + (key_below((struct key){ seed, PURPOSE_TEST, (uint64_t)i, 0 }, (uint64_t)k, 2) ? unit
@@ -164,7 +164,7 @@ static double *gradient(struct tiny *t, int i)
 
 static bool is_weight(const struct node *n)
 {
-    return n->leaf && n->leaf->kind == LEAF_WEIGHT && n->region == REGION_MICRO;
+    return n->leaf && leaf_trains(n->leaf) && n->region == REGION_MICRO;
 }
 
 static void check_gradient(struct twins *w, int i, const double *want, int64_t n, double of)

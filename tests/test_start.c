@@ -153,6 +153,7 @@ static void test_function_stays(void **state)
 {
     static const char *const dense_sets[] = {
         TEXT({"init": {"module": "from", "run": "x"}}),
+        TEXT({"init": {"module": "from", "run": "x"}, "adapter": {"module": "lora", "also": "gain"}}),
         TEXT({"layers": 5, "init": {"module": "from", "run": "x", "map": {"module": "layers", "of": [0, 1, 1, 2, 2],
               "silent": true}}}),
         TEXT({"layers": 7, "init": {"module": "from", "run": "x", "map": {"module": "cycle", "from": 1, "to": 2,
@@ -367,6 +368,33 @@ static int clear(void **state)
     return system(command);
 }
 
+/* Fine-tuning in four bits: what has adapters is the donor's, quantised, and says nearly the same. */
+static void test_codes_of_a_donor(void **state)
+{
+    (void)state;
+    struct donated_run from;
+    donate(dense, NULL, &from);
+    struct session *floats = begin(dense, TEXT({"init": {"module": "from", "run": "x"}, "adapter": "lora"}), &from),
+                   *codes = begin(dense, TEXT({"init": {"module": "from", "run": "x"},
+                                               "adapter": {"module": "lora", "base": "nf4"}}), &from);
+    int n = 0;
+    for (int i = 0; i < codes->leaves->n; i++) {
+        const struct leaf *l = codes->leaves->leaf[i], *of = leaves_find(floats->leaves, l->path);
+        if (l->kind != LEAF_WEIGHT || l->kept == KEPT_FLOAT) continue;
+        void *begun = xmalloc(leaf_bytes(l));
+        memcpy(begun, state_data(codes->state, l), leaf_bytes(l));
+        state_put_values(codes->state, l, state_data(floats->state, of));
+        assert_memory_equal(begun, state_data(codes->state, l), leaf_bytes(l));
+        free(begun);
+        n++;
+    }
+    assert_int_equal(n, 3 * 7);
+    double apart = distance(codes, &from);
+    assert_true(apart > 0 && apart < 2);
+    session_free(floats);
+    session_free(codes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_tied_heads_widen),
         cmocka_unit_test(test_experts_split), cmocka_unit_test(test_function_changes),
         cmocka_unit_test(test_neurons_are_redrawn), cmocka_unit_test(test_what_comes_along),
+        cmocka_unit_test(test_codes_of_a_donor),
         cmocka_unit_test(test_mistakes),
     };
     return cmocka_run_group_tests(tests, make, clear);

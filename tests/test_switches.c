@@ -251,6 +251,7 @@ static double by_token_alone(const struct tiny *t)
 static double least_loss(const struct tiny *t)
 {
     if (module_traits(t->model.block.pick[0]).takes > 0) return by_token_alone(t);
+    if (t->model.adapter.module->adapter) return 1;         /* frozen embeddings are as short as they were drawn */
     double s = of_head(t, "smoothing"), cap = of_head(t, "softcap"), others = t->model.vocab - 1;
     if (cap > 0) return log(1 + others * exp(-2 * cap));
     return -log(1 - s + s / t->model.vocab);

@@ -41,7 +41,7 @@ static inline void nudge(struct tiny *t, double by)
 {
     for (int i = 0; i < t->leaves->n; i++) {
         const struct leaf *l = t->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT) continue;
+        if (!leaf_trains(l)) continue;
         real *w = state_data(t->state, l);
         for (int64_t k = 0; k < shape_count(l->decl.shape); k++) w[k] += (real)(by * direction(l, k));
     }
@@ -54,7 +54,7 @@ static inline double slope(struct tiny *t, double *length)
     plan_backward(t->plan, 0);
     for (int i = 0; i < t->graph->n; i++) {
         const struct node *n = t->graph->node[i];
-        if (!n->leaf || n->leaf->kind != LEAF_WEIGHT || n->region != REGION_MICRO) continue;
+        if (!n->leaf || !leaf_trains(n->leaf) || n->region != REGION_MICRO) continue;
         double *g = xcalloc((size_t)shape_count(n->shape), sizeof *g);
         if (!plan_read_grad(t->plan, n, g)) fail_msg("no gradient reaches %s", n->leaf->path);
         for (int64_t k = 0; k < shape_count(n->shape); k++) {

@@ -102,6 +102,7 @@
 ---@field embed? sluice.embed from token ids to vectors; default plain
 ---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms
 ---@field head? sluice.head from vectors to losses; default lm
+---@field adapter? sluice.adapter what is trained where weights are frozen; default none
 ---@field position? sluice.position|fun(layer: integer): sluice.position how queries and keys know where they are; default rope
 ---@field residual? sluice.residual|fun(layer: integer): sluice.residual how branches read and write the residual stream, where norms stand; default pre
 ---@field memory? sluice.memory|fun(layer: integer): sluice.memory what is looked up and added to the stream before a block; default none
@@ -1376,6 +1377,42 @@
 ---@field heads? integer heads beyond the next token's; 0: that alone; default 3, 0 … 8
 ---@field weight? number weight of the loss of each; default 1, 0 … 10
 
+---@alias sluice.adapter
+---| "none" # none: all weights are trained
+---| sluice.adapter.none
+---| "lora" # products of two thin matrices beside frozen ones (LoRA)
+---| sluice.adapter.lora
+
+---none: all weights are trained
+---@class sluice.adapter.none
+---@field [1]? "none"
+
+---products of two thin matrices beside frozen ones (LoRA)
+---@class sluice.adapter.lora
+---@field [1]? "lora"
+---@field roles? string of weights that have an adapter, with spaces between; "": the matrices of attention and of feed-forwards; default 
+---@field rank? integer rows of A, columns of B; default 8, 1 … 4096
+---@field alpha? number what s goes by; default 16, 0.001 … 1000000
+---@field scale? "alpha_over_rank"|"alpha_over_sqrt_rank" what s is; default alpha_over_rank
+---@field dropout? number share of the values that A reads that are 0 in training; default 0, 0 … 0.5
+---@field also? string roles of weights that are trained themselves, as "router gain"; default 
+---@field base? sluice.base what weights with adapters are kept as; default float
+
+---@alias sluice.base
+---| "float" # as floats
+---| sluice.base.float
+---| "nf4" # in NF4, 4 bits with a size for each block (QLoRA)
+---| sluice.base.nf4
+
+---as floats
+---@class sluice.base.float
+---@field [1]? "float"
+
+---in NF4, 4 bits with a size for each block (QLoRA)
+---@class sluice.base.nf4
+---@field [1]? "nf4"
+---@field double_quant? boolean sizes of blocks are bytes, not floats: 4.127 bits a value, not 4.5; default true
+
 ---@alias sluice.fp8
 ---| "none" # no product in FP8
 ---| sluice.fp8.none
@@ -1604,6 +1641,8 @@
 ---@field scalar? number factors on streams, branches and values; offsets; rates of a memory's decay; default 1, 0 … 1000000
 ---@field latent_down? number from the model's width to that of routed experts, or of attention's latents; default 1, 0 … 1000000
 ---@field latent_up? number back from it; default 1, 0 … 1000000
+---@field lora_a? number of an adapter: from what its weight reads to the adapter's rank; default 1, 0 … 1000000
+---@field lora_b? number of an adapter: from its rank to what its weight writes; default 1, 0 … 1000000
 
 ---@alias sluice.constraint
 ---| "none" # no constraint

@@ -80,6 +80,9 @@ enum noise_kind { NOISE_NORMAL, NOISE_UNIFORM, NOISE_GUMBEL };
 /* Numbers of 8 bits, see fp8.h; none: values stay as they are. */
 enum fp8_format { FP8_NONE, FP8_E4M3, FP8_E5M2 };
 
+/* What values are kept in: see nf4.h, with sizes of blocks as floats or as bytes. */
+enum kept_as { KEPT_FLOAT, KEPT_NF4, KEPT_NF4_DOUBLE };
+
 double clock_seconds(void);                                 /* monotonic */
 double unix_seconds(void);                                  /* since 1970, by the clock on the wall */
 

@@ -225,12 +225,23 @@ static void print_ahead(const struct study *s)
     }
 }
 
+static bool freezes(const struct study *s)
+{
+    bool any = false;
+    for (int i = 0; i < s->n_variants; i++) any |= s->variant[i].counts.trained < s->variant[i].counts.total;
+    return any;
+}
+
 static void print_table(const struct study *s, const struct corpus *c)
 {
-    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token",
+    bool frozen = freezes(s);
+    const char *columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token",
                                     ">prompt FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk",
-                                    ">KV B/token", ">state", "graph", s->match_adjust };
-    struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
+                                    ">KV B/token", ">state", "graph", NULL, NULL };
+    int n = COUNT(columns) - 2;
+    if (frozen) columns[n++] = ">trained";
+    if (s->match_adjust) columns[n++] = s->match_adjust;
+    struct table *t = table_new(columns, n);
     struct disk *disk = disks_of(s);
     char text[FORMAT_SIZE], host[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
@@ -262,6 +273,7 @@ static void print_table(const struct study *s, const struct corpus *c)
         }
         hash_print(v->fingerprint, hash);
         table_cell(t, "%.8s", hash);
+        if (frozen) table_cell(t, "%s", format_count((double)v->counts.trained, text));
         if (!s->match_adjust) continue;
         const json_t *value = config_get(json_object_get(v->config, "model"), s->match_adjust);
         table_cell(t, "%lld", (long long)json_integer_value(value));
@@ -285,7 +297,10 @@ static void print_table(const struct study *s, const struct corpus *c)
                              "without logits and what no cache needs; KV: of a full context, and + for drafts of "
                              "multi-token prediction.\n");
     text_print(stdout, 0, 2,
-               "FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
+               "FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward%s.\n",
+               frozen ? ", without gradients of frozen weights" : "");
+    if (frozen) text_print(stdout, 0, 2, "trained: parameters that are not frozen; gradients and what an optimizer "
+                                         "remembers are of these alone.\n");
 }
 
 static const json_t *config_of(const struct study *s, const char *option, const char *name, enum code *code)
@@ -315,7 +330,29 @@ static double decay_of(const struct node *n)
     return *(const double *)((const char *)n->attr + p->offset);
 }
 
-/* Every weight has one update in the training graph, which knows by what it moves and how it decays. */
+static void add_weight(struct table *t, json_t *list, const struct leaf *w, const char *optimizer, double decay)
+{
+    char shape[64], text[FORMAT_SIZE];
+    shape_text(w->values, shape);
+    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s, s:s, s:f}", "weight", w->path, "shape", shape,
+                                          "params", (json_int_t)shape_count(w->values),
+                                          "role", role_rule[w->role].name, "optimizer", optimizer,
+                                          "decay", decay));
+    table_cell(t, "%s", w->path);
+    table_cell(t, "%s", shape);
+    table_cell(t, "%lld", (long long)shape_count(w->values));
+    table_cell(t, "%s", role_rule[w->role].name);
+    table_cell(t, "%s", optimizer);
+    table_cell(t, "%s", format_figures(decay, 6, text));
+}
+
+static const char *frozen_as(const struct leaf *w)
+{
+    return w->kept == KEPT_FLOAT ? "frozen" : "frozen, nf4";
+}
+
+/* Every weight that is not frozen has one update in the training graph, which knows by what it moves and how it
+   decays. */
 static void print_weights(const json_t *config, bool json)
 {
     static const char *const columns[] = { "weight", "shape", ">params", "role", "optimizer", ">decay" };
@@ -335,21 +372,10 @@ static void print_weights(const json_t *config, bool json)
         const struct node *n = g->node[i];
         if (!is_update(n)) continue;
         const struct leaf *w = n->in[0]->leaf;
-        const char *optimizer = n->op == &op_adamw ? n->op->name : train.optim.module->name;
-        double decay = decay_of(n);
-        char shape[64], text[FORMAT_SIZE];
-        shape_text(w->decl.shape, shape);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s, s:s, s:f}", "weight", w->path, "shape", shape,
-                                              "params", (json_int_t)shape_count(w->decl.shape),
-                                              "role", role_rule[w->role].name, "optimizer", optimizer,
-                                              "decay", decay));
-        table_cell(t, "%s", w->path);
-        table_cell(t, "%s", shape);
-        table_cell(t, "%lld", (long long)shape_count(w->decl.shape));
-        table_cell(t, "%s", role_rule[w->role].name);
-        table_cell(t, "%s", optimizer);
-        table_cell(t, "%s", format_figures(decay, 6, text));
+        add_weight(t, list, w, n->op == &op_adamw ? n->op->name : train.optim.module->name, decay_of(n));
     }
+    for (int i = 0; i < leaves->n; i++)
+        if (leaves->leaf[i]->frozen) add_weight(t, list, leaves->leaf[i], frozen_as(leaves->leaf[i]), 0);
     table_print(t, json ? NULL : stdout);
     if (json) print_sorted(list);
     json_decref(list);
@@ -406,13 +432,14 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
         char hash[33];
         hash_print(v->fingerprint, hash);
         json_array_append_new(list,
-                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s, "
-                                        "s:I, s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config,
+                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, "
+                                        "s:s, s:I, s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config,
                                         "epochs", epochs_of(v, c),
                                         "params_total", (json_int_t)v->counts.total,
                                         "params_active", (json_int_t)v->counts.active,
                                         "params_active_embedded", (json_int_t)v->counts.active_embedded,
                                         "params_non_embedding", (json_int_t)v->counts.non_embedding,
+                                        "params_trained", (json_int_t)v->counts.trained,
                                         "train_flops_per_token", v->train_flops_per_token,
                                         "prompt_flops_per_token", v->prompt_flops_per_token,
                                         "memory_bytes", (json_int_t)v->memory_bytes,

@@ -52,6 +52,9 @@ enum fp8_scaling { FP8_TILE, FP8_TENSOR, FP8_DELAYED };
 /* Of fp8_matmul. forward, gradient: formats of x and w, and of the gradient of y; power: scales are powers of two. */
 struct fp8_attr { int64_t forward, gradient, scaling, power; };
 
+/* Of nf4_matmul: a matrix is [n,k], 0 experts: there is one; kept: enum kept_as. */
+struct nf4_attr { int64_t n, k, experts, kept; };
+
 /* What index_topk takes; pos and count may be absent. window, chunk: as attention's. pool: keys are windows of so many
    tokens that pool_windows made, 0: tokens. */
 struct index_topk { struct node *q, *k, *w, *start, *pos, *count; int64_t chosen, window, chunk, pool; bool relu; };

@@ -23,6 +23,7 @@ static struct hash hash_leaf(struct hash h, const struct leaf *l)
                           (double)l->role };
         h = hash_more(h, rule, sizeof rule);
     }
+    if (l->kind == LEAF_WEIGHT && l->frozen) h = hash_text(h, "frozen");
     if (l->kind == LEAF_CONTROL) {
         double scale = l->control.scale;
         h = hash_more(h, &scale, sizeof scale);

@@ -1,4 +1,5 @@
 /* Building a graph: nodes in order of computation, leaves by path, the first error kept. */
+#include "base/nf4.h"
 #include "signature.h"
 
 #include <stdarg.h>
@@ -49,6 +50,7 @@ static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kin
     leaf->kind = kind;
     leaf->path = arena_text(l->arena, "%s", path);
     leaf->decl = decl;
+    leaf->values = decl.shape;
     leaf->stack = leaf->heads = 1;
     leaf->active = 1;
     leaf->id = l->n;
@@ -165,7 +167,7 @@ bool node_wants(const struct node *n, int input)
 static bool passes_gradient(const struct node *n)
 {
     if (n->region != REGION_MICRO) return false;
-    if (n->op == &op_leaf) return n->leaf->kind == LEAF_WEIGHT;
+    if (n->op == &op_leaf) return leaf_trains(n->leaf);
     if (n->op == &op_detach || (n->op->kind == OP_COMPUTE && !n->op->gradient)) return false;
     if (n->dtype == DTYPE_I32 || n->dtype == DTYPE_U8) return false;
     if (n->op == &op_result && n->in[0]->op->no_grad_out >> n->output & 1) return false;
@@ -268,7 +270,7 @@ static struct leaf *demand_leaf(struct graph *g, const char *path, enum leaf_kin
     struct leaf *leaf = leaves_find(g->leaves, path);
     *made = !leaf;
     if (!leaf) {
-        if (g->leaves->frozen && (kind == LEAF_WEIGHT)) {
+        if (g->leaves->closed && (kind == LEAF_WEIGHT)) {
             graph_fail(g, "%s: the model has no such weight", path);
             return NULL;
         }
@@ -290,19 +292,43 @@ struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, st
     return leaf ? graph_leaf(g, leaf) : g->poison;
 }
 
-struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init)
+static struct node *weight(struct graph *g, const char *path, enum role role, struct shape values, struct init init,
+                           struct decl decl)
 {
     if (g->failed) return g->poison;
     bool made;
-    struct leaf *leaf = demand_leaf(g, path, LEAF_WEIGHT, (struct decl){ shape, DTYPE_REAL }, &made);
+    struct leaf *leaf = demand_leaf(g, path, LEAF_WEIGHT, decl, &made);
     if (!leaf) return g->poison;
     if (made) {
         leaf->role = role;
         leaf->reads = role_rule[role].reads;
         leaf->init = init;
-        for (int i = 0; i + 2 < shape.rank; i++) leaf->stack *= (int)shape.dim[i];
+        leaf->values = values;
+        for (int i = 0; i + 2 < values.rank; i++) leaf->stack *= (int)values.dim[i];
     }
     return graph_leaf(g, leaf);
+}
+
+struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init)
+{
+    return weight(g, path, role, shape, init, (struct decl){ shape, DTYPE_REAL });
+}
+
+struct node *graph_freeze(struct node *w)
+{
+    if (w->graph->failed) return w;
+    w->leaf->frozen = true;
+    w->grad = false;
+    return w;
+}
+
+struct node *graph_codes(struct graph *g, const char *path, enum role role, struct shape values, struct init init,
+                         enum kept_as kept)
+{
+    struct shape codes = SHAPE((int64_t)nf4_places(kept, shape_count(values)).bytes);
+    struct node *w = graph_freeze(weight(g, path, role, values, init, (struct decl){ codes, DTYPE_U8 }));
+    if (!g->failed) w->leaf->kept = kept;
+    return w;
 }
 
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value)

@@ -43,7 +43,10 @@ enum weight_reads { READS_SAME, READS_STREAM, READS_HIDDEN, READS_OUT };
       false, SAME) \
     X(LATENT_DOWN, "latent_down", "from the model's width to that of routed experts, or of attention's latents", \
       false, false, false, STREAM) \
-    X(LATENT_UP, "latent_up", "back from it", false, false, false, STREAM)
+    X(LATENT_UP, "latent_up", "back from it", false, false, false, STREAM) \
+    X(LORA_A, "lora_a", "of an adapter: from what its weight reads to the adapter's rank", false, false, false, \
+      STREAM) \
+    X(LORA_B, "lora_b", "of an adapter: from its rank to what its weight writes", false, false, false, SAME)
 
 #define ROLE_ENUM(upper, ...) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
@@ -93,6 +96,7 @@ struct op {
     bool gradient;                                          /* has a backward kernel */
     unsigned no_grad, no_grad_out;    /* bit i: input i gets, output i passes no gradient (integers never do) */
     bool in_place;                                          /* output 0 is the memory of input 0 */
+    unsigned factors;    /* bits of inputs that are matrices of a product, whose gradients cost as much as it does */
     unsigned reads_in, reads_out;                           /* bits of the inputs and outputs that backward reads */
     /* bits of the inputs of which row r, with the others as a whole, gives row r of every output; 0: not row by row */
     unsigned rows;
@@ -133,6 +137,8 @@ struct leaf {
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
     int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
     enum weight_reads reads;                                       /* of a weight */
+    bool frozen;    /* a weight that nothing changes: no gradient reaches it, and there is no memory for one */
+    enum kept_as kept; struct shape values;    /* what values are kept in, and their shape; decl's is of what is kept */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int heads;    /* of a weight whose rows are those of so many heads of attention, one after the other; 1 otherwise */
     int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
@@ -142,12 +148,13 @@ struct leaf {
     int id; size_t offset;                                  /* place in its slab */
     size_t packed_bytes, packed;                            /* its packed form and where it lies; 0: none is wanted */
 };
-/* offload: buffers of the update lie in the host's memory. */
-struct leaves { struct arena *arena; int n, room; struct leaf **leaf; bool frozen, offload; };
+/* closed: no further weight is taken; offload: buffers of the update lie in the host's memory. */
+struct leaves { struct arena *arena; int n, room; struct leaf **leaf; bool closed, offload; };
 struct leaves *leaves_new(void);
 void leaves_free(struct leaves *l);
 struct leaf *leaves_find(const struct leaves *l, const char *path);
 const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of);       /* NULL: it has none */
+static inline bool leaf_trains(const struct leaf *l) { return l->kind == LEAF_WEIGHT && !l->frozen; }
 
 struct node {
     const struct op *op;
@@ -211,6 +218,11 @@ struct node *graph_fail(struct graph *g, const char *format, ...) __attribute__(
 /* Structural nodes. */
 struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, struct shape shape);
 struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init);
+/* w, which from here on is frozen: before anything reads it. */
+struct node *graph_freeze(struct node *w);
+/* A frozen weight whose values, of this shape, are kept in codes: U8, as base/nf4.h has them. */
+struct node *graph_codes(struct graph *g, const char *path, enum role role, struct shape values, struct init init,
+                         enum kept_as kept);
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value);
 struct node *graph_control(struct graph *g, const char *name, struct control control);  /* REAL [1] */
 struct node *graph_grad_of(struct graph *g, struct leaf *weight);    /* update: REAL, shape of weight */

@@ -126,14 +126,22 @@ struct node *build_without_best(struct build *b, struct node *key)
 /* ---- weights ---- */
 
 /* Weights that several passes use are the first one's. */
-static struct node *weight(struct build *b, const char *path, enum role role, struct shape shape, struct init init)
+static struct node *weight_as(struct build *b, const char *path, enum role role, struct shape shape, struct init init,
+                              enum kept_as kept)
 {
     int before = b->graph->leaves->n;
-    struct node *w = graph_weight(b->graph, path, role, shape, init);
+    struct node *w = kept == KEPT_FLOAT ? graph_weight(b->graph, path, role, shape, init)
+                                        : graph_codes(b->graph, path, role, shape, init, kept);
+    if (build_freezes(b, role)) graph_freeze(w);
     if (b->graph->leaves->n == before) return w;
     w->leaf->layer = b->layer;
     w->leaf->active = b->share;
     return w;
+}
+
+static struct node *weight(struct build *b, const char *path, enum role role, struct shape shape, struct init init)
+{
+    return weight_as(b, path, role, shape, init, KEPT_FLOAT);
 }
 
 struct scaling model_scaling(const struct model_conf *model, enum weight_reads reads, int64_t inputs,
@@ -172,18 +180,37 @@ struct node *build_reads(struct node *w, enum weight_reads reads)
     return w;
 }
 
-static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape)
+/* What a product reads. */
+static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
 {
-    return weight(b, build_path(b, name, ".weight"), role, shape, build_init(b, role, shape));
+    return weight_as(b, build_path(b, name, ".weight"), role, shape, init, build_kept_as(b, role));
 }
 
 struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets)
 {
+    const struct leaf *l = w->leaf;
+    if (l->kind == LEAF_WEIGHT && l->kept != KEPT_FLOAT) {
+        struct shape s = l->values;
+        b->own->fp8_roles |= 1u << l->role;                 /* whatever the slot asks for: conf_agree has refused it */
+        return nf4_matmul(b->graph, x, w, offsets, (struct nf4_attr){
+            s.dim[s.rank - 2], shape_last(s), offsets ? s.dim[0] : 0, l->kept });
+    }
     struct pick fp8 = b->train ? b->train->fp8 : (struct pick){ 0 };
     struct node *y = b->train && fp8.module->product ? fp8.module->product(b, fp8, x, w, offsets) : NULL;
     if (y) return y;
     if (offsets) return grouped_matmul(b->graph, x, w, offsets);
     return matmul(b->graph, x, w, role_rule[w->leaf->role].real ? DTYPE_REAL : DTYPE_ACT);
+}
+
+/* x w^T, and what an adapter adds to it. */
+static struct node *adapted(struct build *b, const char *name, struct node *x, struct node *w,
+                            const struct dispatched *d)
+{
+    struct pick p = b->conf->adapter;
+    struct node *y = build_product(b, x, w, d ? d->offsets : NULL);
+    if (b->graph->failed || !build_adapts(b, w->leaf->role)) return y;
+    b->own->adapted_roles |= 1u << w->leaf->role;
+    return add(b->graph, y, p.module->adapter(b, p, &(struct adapted){ name, x, w->leaf, d }));
 }
 
 static struct node *linear_as(struct build *b, const char *name, enum role role, enum weight_reads reads,
@@ -193,8 +220,8 @@ static struct node *linear_as(struct build *b, const char *name, enum role role,
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
     struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
     struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, shape);
-    struct node *w = build_reads(weight(b, build_path(b, name, ".weight"), role, shape, init), reads);
-    return build_product(b, x, w, NULL);                    /* [T,out] */
+    struct node *w = build_reads(matrix(b, name, role, shape, init), reads);
+    return adapted(b, name, x, w, NULL);                    /* [T,out] */
 }
 
 struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
@@ -227,9 +254,10 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active)
 {
-    struct node *w = matrix(b, name, role, SHAPE(experts, out, shape_last(rows->shape)));    /* [E,out,in] */
+    struct shape shape = SHAPE(experts, out, shape_last(rows->shape));                       /* [E,out,in] */
+    struct node *w = matrix(b, name, role, shape, build_init(b, role, shape));
     w->leaf->active = active * b->share;
-    return build_product(b, rows, w, d->offsets);           /* [R,out] */
+    return adapted(b, name, rows, w, d);                    /* [R,out] */
 }
 
 struct node *build_bias(struct build *b, const char *name, struct shape shape)

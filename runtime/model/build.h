@@ -198,7 +198,11 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 /* expert_linear for the experts of r, and a bias of each where it is asked for. */
 struct node *expert_affine(struct build *b, bool bias, const char *name, enum role role, const struct routing *r,
                            const struct dispatched *d, struct node *rows, int64_t out);
-/* x w^T of a weight that is there, or where offsets are of experts' rows; in training as the fp8 slot has it. */
+/* A product x w^T to which something is added: its name, as linear has it, its frozen weight, and of experts' rows d,
+   or NULL. */
+struct adapted { const char *name; struct node *x; const struct leaf *w; const struct dispatched *d; };
+/* x w^T of a weight that is there, or where offsets are of experts' rows; in training as the fp8 slot has it, and of
+   what is kept in codes by these. */
 struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets);
 /* A bias of zeros at path "<b->path>.<name>.bias". */
 struct node *build_bias(struct build *b, const char *name, struct shape shape);
@@ -389,6 +393,18 @@ struct node *build_rate(struct build *b, double lr);
 /* A number as a node, REAL [1]. */
 struct node *build_constant(struct build *b, double value);
 struct node *build_ones(struct build *b, struct shape shape);                                  /* REAL */
+
+/* ---- of roles that a parameter lists ---- */
+
+/* Bits of the roles of these names, with spaces between; what else is in it is passed over. */
+unsigned build_roles(const char *names);
+/* The same of matrices whose products are activations; "": those of attention and of feed-forwards. */
+unsigned build_product_roles(const char *names);
+/* Whether linear and expert_linear make matrices of this role whose products are activations. */
+bool role_multiplies(enum role role);
+/* A problem for each name of `key` that is no role, or one that is not `fit`, and why. */
+void build_check_roles(const char *names, const char *key, bool (*fit)(enum role role), const char *why,
+                       const char *path, struct problems *problems);
 
 /* ---- of products in FP8 ---- */
 

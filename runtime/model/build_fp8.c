@@ -2,58 +2,12 @@
 #include "building.h"
 #include "graph/ops.h"
 
-#include <stdio.h>
-#include <string.h>
-
-/* Whether linear and expert_linear make matrices of this role whose products are activations. */
-static bool multiplies(enum role role)
-{
-    return !role_rule[role].outside && !role_rule[role].real && role != ROLE_HEAD;
-}
-
-/* ROLE_COUNT: there is none of this name. */
-static enum role role_named(const char *name, int length)
-{
-    enum role role = 0;
-    while (role < ROLE_COUNT && (strncmp(role_rule[role].name, name, (size_t)length) != 0 ||
-                                 role_rule[role].name[length] != 0)) role++;
-    return role;
-}
-
-static unsigned roles_of(const struct fp8 *f)
-{
-    const char *word;
-    unsigned roles = 0;
-    int length;
-    for (int i = 0; (word = param_word(f->roles, i, &length)); i++) roles |= 1u << role_named(word, length);
-    for (enum role role = 0; role < ROLE_COUNT && !*f->roles; role++)
-        if (multiplies(role) && role != ROLE_MIX) roles |= 1u << role;
-    return roles;
-}
-
-static void check_role(const char *word, int length, const char *path, struct problems *problems)
-{
-    const char *names[ROLE_COUNT + 1] = { NULL };
-    enum role role = role_named(word, length);
-    char given[32];
-    for (int i = 0, n = 0; i < ROLE_COUNT; i++) if (multiplies((enum role)i)) names[n++] = role_rule[i].name;
-    snprintf(given, sizeof given, "%.*s", length, word);
-    const char *near = nearest_name(given, names);
-    if (role == ROLE_COUNT)
-        module_problem(problems, path, "roles", "no role '%s'%s%s%s", given, near ? " (did you mean '" : "",
-                       near ? near : "", near ? "'?)" : "");
-    else if (!multiplies(role))
-        module_problem(problems, path, "roles", "'%s': only products of hidden matrices that give no scores can be FP8",
-                       given);
-}
-
 void build_fp8_check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
     const struct fp8 *f = self.conf;
-    const char *word;
-    int length;
-    for (int i = 0; (word = param_word(f->roles, i, &length)); i++) check_role(word, length, path, problems);
+    build_check_roles(f->roles, "roles", role_multiplies,
+                      "only products of hidden matrices that give no scores can be FP8", path, problems);
     if (f->forward == FP8_NONE && f->gradient == FP8_NONE)
         module_problem(problems, path, "forward", "\"none\", and gradient too: no operand is FP8");
 }
@@ -63,7 +17,7 @@ void build_check_fp8(struct build *b)
     struct pick p = b->train->fp8;
     if (!p.module->product || b->graph->failed) return;
     const struct fp8 *f = p.conf;
-    unsigned missing = roles_of(f) & ~b->own->fp8_roles;
+    unsigned missing = build_product_roles(f->roles) & ~b->own->fp8_roles;
     enum role role = 0;
     while (role < ROLE_COUNT && !(missing >> role & 1)) role++;
     if (*f->roles && missing)
@@ -110,7 +64,7 @@ struct node *build_fp8(struct build *b, const struct fp8 *f, enum fp8_scaling sc
 {
     struct fp8_attr a = { f->forward, f->gradient, scaling, f->power_of_two };
     unsigned role = 1u << w->leaf->role;
-    if (!(roles_of(f) & role)) return NULL;
+    if (!(build_product_roles(f->roles) & role)) return NULL;
     b->own->fp8_roles |= role;
     if (scaling == FP8_DELAYED) return delayed(b, a, steps, x, w, offsets);
     return fp8_matmul(b->graph, x, w, offsets, NULL, a);

@@ -21,6 +21,7 @@ struct building {
     struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
     struct node *loss_of_step;    /* REAL [1]: that of next tokens, where a guard asks for it */
     unsigned fp8_roles;                                     /* bits of the roles of weights with products in FP8 */
+    unsigned adapted_roles;                                 /* and of those with adapters */
     struct node *joins, *joins_next;    /* [T,D]: what this layer's feed-forward, and the next one's, is joined by */
     int n_losses, loss_room; struct build_loss { const char *name; double weight; struct term value; } *loss;
     struct common { const char *name; void *memory; struct common *next; } *common;
@@ -52,6 +53,13 @@ const char *build_path(struct build *b, const char *name, const char *suffix);
 
 /* What build_finish was given, in the order in which it was. */
 void build_run_finish(struct build *b);
+/* Whether the weights of a role stay as they begin; whether its matrices that linear or expert_linear makes have
+   adapters, and what these are kept in. */
+bool build_freezes(const struct build *b, enum role role);
+bool build_adapts(const struct build *b, enum role role);
+enum kept_as build_kept_as(const struct build *b, enum role role);
+/* An error where the adapter slot names roles that no weight has. */
+void build_check_adapter(struct build *b);
 /* An error where the fp8 slot names roles of which no product is, or changes none at all. */
 void build_check_fp8(struct build *b);
 /* Metrics of what build_loss and build_token_loss were given. */

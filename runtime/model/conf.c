@@ -18,6 +18,7 @@ static const struct param model_params[] = {
     SLOT(struct model_conf, embed, SLOT_EMBED, "plain", "from token ids to vectors"),
     SLOT(struct model_conf, norm, SLOT_NORM, "rms", "the normalisation that residual, head and blocks use"),
     SLOT(struct model_conf, head, SLOT_HEAD, "lm", "from vectors to losses"),
+    SLOT(struct model_conf, adapter, SLOT_ADAPTER, "none", "what is trained where weights are frozen"),
     LAYERS(struct model_conf, position, SLOT_POSITION, "rope", "how queries and keys know where they are"),
     LAYERS(struct model_conf, residual, SLOT_RESIDUAL, "pre",
            "how branches read and write the residual stream, where norms stand"),
@@ -227,10 +228,24 @@ static void check_widths(const struct model_conf *model, const struct train_conf
                     "it must be 'none'", c->constraint.module->name, m->name);
 }
 
+/* What the training asks of weights that are frozen. */
+static void check_adapter(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
+{
+    struct pick p = model->adapter;
+    if (!p.module->adapter) return;
+    if (p.module->kept(p) != KEPT_FLOAT && c->fp8.module->product)
+        problem_add(problems, "train.fp8", "%s: weights with adapters are kept in codes, whose products are those of "
+                    "the run's precision; it must be 'none'", c->fp8.module->name);
+    if (c->constraint.module->constrain)
+        problem_add(problems, "train.constraint", "%s: holds weights that adapter = '%s' freezes; it must be 'none'",
+                    c->constraint.module->name, p.module->name);
+}
+
 void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems)
 {
     check_schedules(model, train, problems);
     check_widths(model, train, problems);
+    check_adapter(model, train, problems);
     if (train->eval_seq % model->seq != 0)
         problem_add(problems, "train.eval_seq", "%d: must be a multiple of the model's seq of %d", train->eval_seq,
                     model->seq);

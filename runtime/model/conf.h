@@ -15,7 +15,7 @@ extern const char *const ahead_name[];
 struct model_conf {
     int layers, d_model, seq, vocab;
     struct ints order;
-    struct pick init, parametrization, embed, norm, head;
+    struct pick init, parametrization, embed, norm, head, adapter;
     struct picks position, residual, memory, block, ple, conv, attention, ffn;     /* one a layer */
 };
 extern const struct schema model_schema;

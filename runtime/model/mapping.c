@@ -65,7 +65,8 @@ struct made mapping_as(struct mapping *m, const struct leaf *l, const char *path
 {
     const struct donated *from = donor_find(m->donor, path);
     char here[64], there[64];
-    if (!from && l->kind == LEAF_BUFFER) return (struct made){ .drawn = true };
+    bool added = l->role == ROLE_LORA_A || l->role == ROLE_LORA_B;      /* adapters, which a donor need not have */
+    if (!from && (l->kind == LEAF_BUFFER || added)) return (struct made){ .drawn = true };
     if (!from) {
         const char **known = arena_alloc(m->arena, (size_t)(m->donor->n + 1) * sizeof *known), *near;
         for (int i = 0; i < m->donor->n; i++) known[i] = m->donor->tensor[i].path;
@@ -73,9 +74,9 @@ struct made mapping_as(struct mapping *m, const struct leaf *l, const char *path
         return mapping_fail(m, "%s has no %s%s%s%s; init.fresh = \"%s\" begins with draws", m->start->run, path,
                             near ? " (the nearest is " : "", near ? near : "", near ? ")" : "", l->path);
     }
-    if (!shape_equal(from->shape, l->decl.shape))
+    if (!shape_equal(from->shape, l->values))
         return mapping_fail(m, "%s is %s here and %s in %s: init.map = \"%s\" takes tensors of one shape", l->path,
-                            shape_text(l->decl.shape, here), shape_text(from->shape, there), m->start->run,
+                            shape_text(l->values, here), shape_text(from->shape, there), m->start->run,
                             m->start->map.module->name);
     return mapping_of(m, how, 1, &(struct donation){ .from = from, .by = 1 });
 }
@@ -116,8 +117,9 @@ static bool matches(struct arena *a, const char *patterns, const char *path)
 /* What a model keeps beside its weights and what training adds. */
 static bool is_own(const struct leaf *l)
 {
-    if (l->decl.dtype != DTYPE_REAL || l->of) return false;
-    return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient && !l->of_update && !l->of_training);
+    if (l->of) return false;
+    return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && l->decl.dtype == DTYPE_REAL && !l->transient &&
+                                      !l->of_update && !l->of_training);
 }
 
 static bool is_used(const struct mapping *m, const struct donated *t)
@@ -181,7 +183,7 @@ static struct mapping_line line_of(struct mapping *m, int i)
     const struct donated *from = o->n ? o->part[0].from : NULL;
     return (struct mapping_line){
         .name = name_of(m, m->leaf[i]->path), .from = from ? name_of(m, from->path) : "", .layers = 1,
-        .how = o->how ? o->how : o->drawn ? "drawn" : o->n ? "" : "zeros", .shape = m->leaf[i]->decl.shape, .of = ""
+        .how = o->how ? o->how : o->drawn ? "drawn" : o->n ? "" : "zeros", .shape = m->leaf[i]->values, .of = ""
     };
 }
 

@@ -19,7 +19,7 @@ static struct node *norm_of(struct build *b, int layer)
     int n = 0, leaves = g->leaves->n;
     for (int i = 0; i < leaves; i++) {
         struct leaf *l = g->leaves->leaf[i];
-        if (l->kind == LEAF_WEIGHT && (layer < 0 || l->layer == layer)) grads[n++] = graph_grad_of(g, l);
+        if (leaf_trains(l) && (layer < 0 || l->layer == layer)) grads[n++] = graph_grad_of(g, l);
     }
     return n ? global_norm(g, n, grads) : NULL;
 }
@@ -64,7 +64,7 @@ static void check_shown(struct build *b, const int *shown)
         struct pick p = b->own->monitors.pick[i];
         const char *pattern = module_traits(p).watched, *one = "";
         if (!pattern || shown[i]) continue;
-        for (int k = 0; k < l->n && !*one; k++) if (l->leaf[k]->kind == LEAF_WEIGHT && l->leaf[k]->layer >= 0)
+        for (int k = 0; k < l->n && !*one; k++) if (leaf_trains(l->leaf[k]) && l->leaf[k]->layer >= 0)
             one = name_within(b, l->leaf[k]);
         graph_fail(b->graph, "train.monitors.%s: match names no weight: '%s'; names are as '%s', and 'sluice plan "
                              "SCRIPT --weights VARIANT' lists all, of which a layer's are named within it",
@@ -78,7 +78,7 @@ static void show_weights(struct build *b)
     struct graph *g = b->graph;
     int *shown = nobody_shown(b), leaves = g->leaves->n;
     for (int i = 0; i < leaves && !g->failed; i++)
-        if (g->leaves->leaf[i]->kind == LEAF_WEIGHT) show_weight(b, g->leaves->leaf[i], NULL, NULL, shown);
+        if (leaf_trains(g->leaves->leaf[i])) show_weight(b, g->leaves->leaf[i], NULL, NULL, shown);
     check_shown(b, shown);
 }
 
@@ -99,7 +99,7 @@ static void pace(struct build *b, const struct leaf *w, struct update *u)
     enum stepping stepping = module_traits(b->train->optim).stepping;
     bool even = role_rule[w->role].outside || w->role == ROLE_ROUTER;
     if (stepping == STEPPING_SPECTRAL && even) stepping = STEPPING_EVEN;
-    struct scaling s = model_scaling(b->conf, w->reads, shape_last(w->decl.shape), stepping);
+    struct scaling s = model_scaling(b->conf, w->reads, shape_last(w->values), stepping);
     u->rate = rate_of(b, w) * s.rate;
     u->eps = s.eps;
     u->decay = 1 / s.rate;
@@ -121,7 +121,7 @@ static void optimize(struct build *b, struct update u)
     struct node **changes = arena_alloc(b->arena, (size_t)(leaves + 1) * sizeof *changes);
     for (int i = 0; i < leaves && !g->failed; i++) {
         struct leaf *w = g->leaves->leaf[i];
-        if (w->kind != LEAF_WEIGHT) continue;
+        if (!leaf_trains(w)) continue;
         struct node *grad = graph_grad_of(g, w), *change;
         pace(b, w, &u);
         changes[n++] = change = optim.module->optim(b, optim, graph_leaf(g, w), grad, u);
@@ -140,7 +140,7 @@ static void round_weights(struct build *b, int leaves, struct update u)
     for (int i = 0; i < leaves && b->train->rounding != WEIGHTS_FP32 && !g->failed; i++) {
         struct leaf *w = g->leaves->leaf[i];
         struct node *key = NULL;
-        if (w->kind != LEAF_WEIGHT) continue;
+        if (!leaf_trains(w)) continue;
         if (b->train->rounding == WEIGHTS_STOCHASTIC) {
             key = graph_buffer(g, arena_text(b->arena, "rounding.%s", w->path), DTYPE_REAL, SHAPE(2), 0);
             key->leaf->init = init_uniform(0, 1);
@@ -158,7 +158,7 @@ static void follow(struct build *b, int leaves, struct update u)
     int n = 0;
     for (int i = 0; p.module->average && i < leaves && !g->failed; i++) {
         struct leaf *l = g->leaves->leaf[i];
-        bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient && !l->of_training);
+        bool kept = leaf_trains(l) || (l->kind == LEAF_BUFFER && !l->transient && !l->of_training);
         if (kept && l->decl.dtype == DTYPE_REAL)
             of[n++] = (struct followed){ graph_average_of(g, l), graph_leaf(g, l) };
     }
@@ -282,6 +282,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     if (mode != MODE_DECODE) build_report_losses(b);
     if (mode == MODE_EVAL) show_weights(b);
     if (b->train) build_check_fp8(b);
+    if (b->train) build_check_adapter(b);
     if (b->train) build_update_region(b);
     if (mode != MODE_DECODE || size.part == DECODE_PROMPT) return NULL;
     struct node *logits = build_kept(b, size.part == DECODE_DRAFT ? b->layers + size.depth - 1 : -1, "logits");
@@ -300,10 +301,11 @@ struct counts model_count(const struct leaves *l)
     for (int i = 0; i < l->n; i++) {
         const struct leaf *w = l->leaf[i];
         if (w->kind != LEAF_WEIGHT) continue;
-        int64_t n = shape_count(w->decl.shape);
+        int64_t n = shape_count(w->values);
         c.total += n;
+        if (!w->frozen) c.trained += n;
         bool row = w->role == ROLE_EMBED && untied;
-        double used = row ? (double)shape_last(w->decl.shape) : (double)n * w->active;
+        double used = row ? (double)shape_last(w->values) : (double)n * w->active;
         active += used;
         embedded += row ? (double)n : used;
         if (w->role != ROLE_EMBED && w->role != ROLE_TABLE && w->role != ROLE_HEAD) c.non_embedding += n;

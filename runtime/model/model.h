@@ -56,8 +56,8 @@ struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t
 
 /* Parameter counts of what the leaves hold. active: what one token uses (k of E experts, one row of a table; an
    untied input embedding counts one row). active_embedded: the same with the input embedding whole, as models are
-   advertised. non_embedding: without token embedding, tables and head. */
-struct counts { int64_t total, active, non_embedding, active_embedded; };
+   advertised. non_embedding: without token embedding, tables and head. trained: without those that are frozen. */
+struct counts { int64_t total, active, non_embedding, active_embedded, trained; };
 struct counts model_count(const struct leaves *l);
 
 #endif

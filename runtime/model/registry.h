@@ -33,6 +33,7 @@ struct traits {
     bool names;    /* keys: an index names them by position, so that caches keep all, whatever the mask */
     int index_rotated;                                      /* keys: of a head of its indexer, likewise */
     int window;                                             /* mask: as struct mask */
+    bool clips;    /* attention: in training it makes weights of queries and keys smaller, beside the optimizer */
     bool tied;    /* head: its matrix is the embedding's */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool norms_rotated;                                     /* qk_norm: comes behind the position */
@@ -181,6 +182,15 @@ struct module {
                                struct hidden expert, struct node *routed);
         void         (*head)(struct build *b, struct pick self, struct node *h);
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
+        struct {    /* of adapters, all optional, as one: without them no weight is frozen */
+            /* bits of the roles whose matrices have adapters, and of those whose weights are trained themselves */
+            unsigned (*adapted)(struct pick self);
+            unsigned (*trained)(struct pick self);
+            enum kept_as (*kept)(struct pick self);         /* what matrices with adapters are kept in */
+            double (*factor)(struct pick self);             /* on B A, in what is added to a matrix */
+            struct node *(*adapter)(struct build *b, struct pick self, const struct adapted *a);    /* added to x w^T */
+        };
+        enum kept_as (*base)(struct pick self);
         /* x w^T, or with offsets of experts' rows; NULL: not by this module, or none of these weights */
         struct node *(*product)(struct build *b, struct pick self, struct node *x, struct node *w,
                                 struct node *offsets);

@@ -252,4 +252,4 @@ OP(conv1d, .inputs = "x[T,D] w[D,K] start:I32[B,S] pos?:I32[1] state?*:REAL[B,R,
    .about = "sum over j of w[:,K-1-j] x[t - j dilation] within the document, then silu if asked. state: a ring of the "
           "last inputs, that of position p in entry p mod R; pos may go back by up to R - (K-1) dilation",
    ATTR(conv1d), .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << STATE,
-   .reads_in = 1u << X | 1u << W | 1u << START | 1u << POS);
+   .reads_in = 1u << X | 1u << W | 1u << START | 1u << POS, .factors = 1u << X | 1u << W);

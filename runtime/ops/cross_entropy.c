@@ -189,4 +189,4 @@ OP(cross_entropy, .inputs = "h[T,D] w[V,D] target:I32[B,S]",
    .about = "-log p of the target, p = softmax of the logits x = h w^T, or softcap tanh(x / softcap); lse: log of the "
           "sum of exponentials; hit: 1 where the target has the largest logit",
    ATTR(cross_entropy), .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
-    .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W);
+   .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W, .factors = 1u << H | 1u << W);

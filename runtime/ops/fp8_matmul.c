@@ -316,4 +316,5 @@ OP(fp8_matmul, .inputs = "x[R,K] w[N,K|E,N,K] offsets?:I32[E+1] history?:REAL[H,
    .about = "matmul, or grouped_matmul, of operands in FP8, and gradients of such; largest size of x and of w where "
             "tensors have one scale. history: of that in steps before, of x, w and the gradient of y",
    ATTR(fp8_matmul), .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << HISTORY, .no_grad_out = 1u << 1,
-   .reads_in = 1u << X | 1u << W | 1u << OFFSETS | 1u << HISTORY, .reads_out = 1u << 1);
+   .reads_in = 1u << X | 1u << W | 1u << OFFSETS | 1u << HISTORY, .reads_out = 1u << 1,
+   .factors = 1u << X | 1u << W);

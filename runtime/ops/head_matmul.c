@@ -116,4 +116,5 @@ ATTRIBUTES(head_matmul, struct head_matmul_attr,
 OP(head_matmul, .inputs = "x[T,H,K] w:REAL[H,_,_]",
    .outputs = "y[T,H,N]",
    .about = "each head by a matrix of its own: x[t,h] w[h]^T, or x[t,h] w[h]",
-   ATTR(head_matmul), .infer = infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W);
+   ATTR(head_matmul), .infer = infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
+   .factors = 1u << X | 1u << W);

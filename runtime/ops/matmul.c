@@ -90,7 +90,7 @@ OP(matmul, .inputs = "x[T,K] w[N,K]",
    .outputs = "y:ANY[T,N]",
    .about = "x w^T",
    ATTR(matmul), .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
-   .packs = 1u << W, .rows = 1u << X, .rows_back = true);
+   .packs = 1u << W, .rows = 1u << X, .rows_back = true, .factors = 1u << X | 1u << W);
 
 /* ---- grouped_matmul: rows offsets[e] .. offsets[e+1] of [R,K] with w[e] of [E,N,K] -> [R,N]; later rows are 0 ---- */
 
@@ -142,4 +142,4 @@ OP(grouped_matmul, .inputs = "x[R,K] w[E,N,K] offsets:I32[E+1]",
    .about = "rows offsets[e] to offsets[e+1] of x times w[e]^T; 0 from the last offset on",
    .infer = grouped_infer, .cost = cost, .gradient = true,
    .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true,
-   .groups = 1u << OFFSETS);
+   .groups = 1u << OFFSETS, .factors = 1u << X | 1u << W);

@@ -61,7 +61,7 @@ struct call_cost plan_cost_of(const struct call *c, int micro)
 {
     struct call_cost cost = { .node = c->node, .format = c->args.n_in ? c->args.in[0].format : FORMAT_REAL };
     if (c->pass != BACKWARD || c->joint) { cost.flops += c->flops; cost.bytes += forward_bytes(c); }
-    if (c->pass == BACKWARD) { cost.flops += 2 * c->flops; cost.bytes += backward_bytes(c, micro); }
+    if (c->pass == BACKWARD) { cost.flops += c->back; cost.bytes += backward_bytes(c, micro); }
     return cost;
 }
 

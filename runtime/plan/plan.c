@@ -160,6 +160,17 @@ static struct tensor tensor_in(const struct plan *p, int storage, struct shape s
 
 static int storage_of(const struct tensor *t) { return t->data ? (int)((uintptr_t)t->data - 1) : NONE; }
 
+/* Each factor of a product has a gradient, a product as large, but for a weight that is frozen. */
+static int gradients_of(const struct node *n)
+{
+    int gradients = 2;
+    for (int i = 0; i < n->n_in; i++) {
+        const struct leaf *l = plan_leaf_of(n->in[i]);
+        gradients -= has_bit(n->op->factors, i) && l && l->kind == LEAF_WEIGHT && l->frozen;
+    }
+    return gradients;
+}
+
 static struct call call_new(struct plan *p, const struct node *n, enum pass pass)
 {
     const struct planned *at = &p->planned[n->id];
@@ -180,7 +191,7 @@ static struct call call_new(struct plan *p, const struct node *n, enum pass pass
             cost.bytes += (double)shape_count(out[k].shape) * (double)element_bytes(out[k].format);
     }
     return (struct call){ .node = n, .pass = pass, .joint = pass == BACKWARD && at->joint, .chain = at->chain[pass],
-                          .flops = cost.flops, .bytes = cost.bytes,
+                          .flops = cost.flops, .back = gradients_of(n) * cost.flops, .bytes = cost.bytes,
                           .args = { .attr = n->attr, .n_in = n->n_in, .in = in, .out = out, .save = save,
                                     .work = work, .step = &p->step } };
 }
@@ -249,7 +260,7 @@ static void count_flops(struct plan *p, const struct call *c)
     if (c->node->region != REGION_MICRO || c->pass == RECOMPUTE || (c->pass == BACKWARD && !c->joint)) return;
     p->report.forward_flops += c->flops;
     p->report.forward_bytes += c->bytes;
-    p->report.train_flops += at->backward ? 3 * c->flops : c->flops;
+    p->report.train_flops += c->flops + (at->backward ? c->back : 0);
 }
 
 static struct tensor *copied(struct plan *p, const struct tensor *from, int n)
@@ -280,7 +291,7 @@ static struct call call_of_input(struct plan *p, const struct call *c, int input
     din[input] = tensor_in(p, grad_storage(p, c->node->in[input], p->planned[c->node->id].time[BACKWARD]),
                            din[input].shape);
     one.args.din = din;
-    one.flops = 0;
+    one.flops = one.back = 0;
     return one;
 }
 
@@ -302,7 +313,7 @@ static void split(struct plan *p, struct call *c, struct calls *whole)
     struct call rest = call_copy(p, *c);
     rest.args.din = others;
     rest.chain = NONE;
-    c->flops = rest.flops = c->flops / 2;
+    c->back = rest.back = c->back / 2;
     add_call(p, whole, rest);
 }
 
@@ -474,13 +485,14 @@ static void plan_memory(struct plan *p)
     free(span);
     struct state_bytes b = state_layout(p->graph->leaves);
     p->report.weights = b.weights;
+    p->report.frozen = b.frozen;
     p->report.packed = b.packed;
     p->report.grads = p->backward.n ? b.weights : b.grads;
     p->report.buffers = b.buffers;
     p->report.offloaded = b.offloaded;
     p->report.inputs = b.controls + b.inputs;
-    p->report.total = p->report.weights + p->report.packed + p->report.grads + p->report.buffers + p->report.inputs +
-                      p->report.carries + p->report.arena;
+    p->report.total = p->report.weights + p->report.frozen + p->report.packed + p->report.grads + p->report.buffers +
+                      p->report.inputs + p->report.carries + p->report.arena;
 }
 
 int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e)

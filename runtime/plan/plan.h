@@ -11,14 +11,16 @@ enum precision { PRECISION_FP32, PRECISION_BF16 };
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE, RECOMPUTE_FULL };
 struct plan_how { const struct backend *backend; enum precision precision; enum recompute recompute; };
 
-/* offloaded: in the host's memory, beside a device's */
-struct state_bytes { size_t weights, packed, grads, buffers, offloaded, controls, inputs; };
+/* frozen: weights without gradients; offloaded: in the host's memory, beside a device's */
+struct state_bytes { size_t weights, frozen, packed, grads, buffers, offloaded, controls, inputs; };
 struct state_bytes state_layout(struct leaves *l);          /* gives every leaf its offset */
 
-/* Bytes by slab, and the algorithmic cost of one micro-batch forward pass. Backward is twice the forward. */
+/* Bytes by slab, and the algorithmic cost of one micro-batch forward pass. Backward is twice the forward, without the
+   products that would be gradients of frozen weights. */
 struct plan_report {
-    /* inputs: with controls; arena: with scratch of the backend; offloaded: in the host's memory, not in total */
-    size_t weights, packed, grads, buffers, inputs, carries, arena, total, offloaded;
+    /* weights: those that are trained; inputs: with controls; arena: with scratch of the backend; offloaded: in the
+       host's memory, not in total */
+    size_t weights, frozen, packed, grads, buffers, inputs, carries, arena, total, offloaded;
     double forward_flops, train_flops, forward_bytes;
 };
 
@@ -36,6 +38,10 @@ struct state *state_new(struct leaves *l, const struct backend *b, int threads);
 void state_free(struct state *s);
 void state_fill(struct state *s, uint64_t seed);            /* weights and buffers by their rules, keyed by path */
 void state_put(struct state *s, const struct leaf *l, const void *from);
+/* The l->values of a weight, a buffer or a quantised weight, as numbers: what is kept in codes is quantised on its way
+   in, on the host, and put as it is else. */
+void state_put_values(struct state *s, const struct leaf *l, const real *values);
+void state_get_values(struct state *s, const struct leaf *l, real *to);
 /* for micro-batch `micro` of the next plan_step */
 void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from);
 size_t state_staged_bytes(struct leaves *l, int micros);     /* what staging takes beside the slabs */

@@ -44,7 +44,7 @@ struct call {
     kernel *fused, *run;
     struct args args;
     real *beta[2];
-    double flops, bytes;
+    double flops, back, bytes;                              /* FLOPs of the forward pass, of the backward pass */
 };
 struct calls { int n, room; struct call *call; };
 

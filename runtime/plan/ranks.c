@@ -46,7 +46,7 @@ static void cut_gradients(struct plan *p)
     struct bucket now = { end, end, 0 };
     for (int i = leaves->n - 1; i >= 0; i--) {
         const struct leaf *l = leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT) continue;
+        if (!leaf_trains(l)) continue;
         int last = ready_after(p, l);
         now.from = l->offset;
         now.ready = last > now.ready ? last : now.ready;

@@ -1,5 +1,6 @@
 /* The memory of a model's leaves: one slab a kind, shared by the plans of its graphs. */
 #include "state.h"
+#include "base/nf4.h"
 #include "offsets.h"
 
 #include <stdlib.h>
@@ -28,7 +29,7 @@ struct state_bytes state_layout(struct leaves *leaves)
     for (int i = 0; i < leaves->n; i++) {
         struct leaf *l = leaves->leaf[i];
         size_t *slab = is_offloaded(leaves, l)   ? &b.offloaded
-                       : l->kind == LEAF_WEIGHT  ? &b.weights
+                       : l->kind == LEAF_WEIGHT  ? (l->frozen ? &b.frozen : &b.weights)
                        : l->kind == LEAF_BUFFER  ? &b.buffers
                        : l->kind == LEAF_CONTROL ? &b.controls
                                                  : &b.inputs;
@@ -51,6 +52,7 @@ struct state *state_new(struct leaves *l, const struct backend *b, int threads)
     s->bytes = state_layout(l);
     s->device = b->open(threads);
     s->weights = b->alloc(s->device, s->bytes.weights);
+    s->frozen = b->alloc(s->device, s->bytes.frozen);
     s->packed = b->alloc(s->device, s->bytes.packed);
     s->buffers = b->alloc(s->device, s->bytes.buffers);
     if (s->bytes.offloaded) s->offloaded = b->alloc_host(s->device, s->bytes.offloaded);
@@ -72,6 +74,7 @@ void state_free(struct state *s)
     if (!s) return;
     const struct backend *b = s->backend;
     b->release(s->device, s->weights, s->bytes.weights);
+    b->release(s->device, s->frozen, s->bytes.frozen);
     b->release(s->device, s->packed, s->bytes.packed);
     b->release(s->device, s->grads, s->bytes.grads);
     b->release(s->device, s->buffers, s->bytes.buffers);
@@ -85,8 +88,9 @@ void state_free(struct state *s)
 
 void *state_data(const struct state *s, const struct leaf *l)
 {
-    char *slab[] = { [LEAF_INPUT] = s->inputs, [LEAF_CONTROL] = s->controls, [LEAF_WEIGHT] = s->weights,
-                     [LEAF_BUFFER] = s->buffers, [LEAF_GRAD] = s->grads };
+    char *slab[] = { [LEAF_INPUT] = s->inputs, [LEAF_CONTROL] = s->controls,
+                     [LEAF_WEIGHT] = l->frozen ? s->frozen : s->weights, [LEAF_BUFFER] = s->buffers,
+                     [LEAF_GRAD] = s->grads };
     return (is_offloaded(s->leaves, l) ? (char *)s->offloaded : slab[l->kind]) + l->offset;
 }
 
@@ -185,23 +189,70 @@ void state_share(struct state *s)
     }
 }
 
+/* ---- values of weights in codes ---- */
+
+void state_put_values(struct state *s, const struct leaf *l, const real *values)
+{
+    if (l->kept == KEPT_FLOAT) { state_put(s, l, values); return; }
+    int64_t n = shape_count(l->values);
+    float *floats = xmalloc((size_t)n * sizeof *floats);
+    unsigned char *codes = xmalloc(leaf_bytes(l));
+    for (int64_t i = 0; i < n; i++) floats[i] = (float)values[i];
+    nf4_quantise(l->kept, n, floats, codes);
+    state_put(s, l, codes);
+    free(codes);
+    free(floats);
+}
+
+void state_get_values(struct state *s, const struct leaf *l, real *to)
+{
+    if (l->kept == KEPT_FLOAT) { state_get(s, l, to); return; }
+    int64_t n = shape_count(l->values);
+    float *floats = xmalloc((size_t)n * sizeof *floats);
+    unsigned char *codes = xmalloc(leaf_bytes(l));
+    state_get(s, l, codes);
+    nf4_values(l->kept, n, codes, floats);
+    for (int64_t i = 0; i < n; i++) to[i] = (real)floats[i];
+    free(codes);
+    free(floats);
+}
+
+/* ---- initial values ---- */
+
+static void fill(struct state *s, const struct leaf *l, uint64_t seed, void *to, struct shape shape, enum format format)
+{
+    struct fill f = { to, shape, format, l->init,
+                      { seed, PURPOSE_INIT, hash_name(l->of ? l->of->path : l->path), 0 } };
+    s->backend->fill(s->device, &f);
+}
+
+/* What it would begin with in floats, quantised. */
+static void fill_codes(struct state *s, const struct leaf *l, uint64_t seed)
+{
+    size_t bytes = (size_t)shape_count(l->values) * sizeof(real);
+    void *drawn = s->backend->alloc(s->device, bytes);
+    real *values = xmalloc(bytes);
+    fill(s, l, seed, drawn, l->values, FORMAT_REAL);
+    s->backend->get(s->device, values, drawn, bytes);
+    s->backend->release(s->device, drawn, bytes);
+    state_put_values(s, l, values);
+    free(values);
+}
 
 /* A draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the
    extent of a dimension. */
 void state_fill(struct state *s, uint64_t seed)
 {
     s->backend->clear(s->device, s->weights, s->bytes.weights);
+    s->backend->clear(s->device, s->frozen, s->bytes.frozen);
     s->backend->clear(s->device, s->buffers, s->bytes.buffers);
     if (s->offloaded) s->backend->clear(s->device, s->offloaded, s->bytes.offloaded);
     s->stale = s->bytes.packed > 0;
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
+        if (l->kind == LEAF_WEIGHT && l->kept != KEPT_FLOAT) { fill_codes(s, l, seed); continue; }
         if (state_is_foreign(l) || (l->init.kind == INIT_CONSTANT && l->init.value == 0)) continue;
-        struct fill f = {
-            state_data(s, l), l->decl.shape, leaf_format(l), l->init,
-            { seed, PURPOSE_INIT, hash_name(l->of ? l->of->path : l->path), 0 }
-        };
-        s->backend->fill(s->device, &f);
+        fill(s, l, seed, state_data(s, l), l->decl.shape, leaf_format(l));
     }
 }

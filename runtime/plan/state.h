@@ -7,7 +7,7 @@
 struct state {
     struct leaves *leaves; const struct backend *backend;
     struct state_bytes bytes;
-    void *weights, *packed, *grads, *buffers, *offloaded, *controls, *inputs, *device;
+    void *weights, *frozen, *packed, *grads, *buffers, *offloaded, *controls, *inputs, *device;
     char *staged; size_t staged_bytes;    /* inputs of the micro-batches of a step, one after the other */
     bool stale;                                             /* packed weights are not those of the weights */
 };

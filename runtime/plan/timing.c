@@ -14,17 +14,15 @@ static int count_ops(void)
 void plan_account(struct plan *p, const struct call *c, double seconds)
 {
     /* A joint call counts as its forward third and its backward two thirds; recomputing counts as time alone. */
-    double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD, times = c->joint              ? 3
-                                                                            : c->pass == FORWARD  ? 1
-                                                                            : c->pass == BACKWARD ? 2
-                                                                                                  : 0;
-    if (c->node->region == REGION_MICRO) p->executed += times * c->flops;
+    double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD,
+           flops = (c->joint || c->pass == FORWARD ? c->flops : 0) + (c->pass == BACKWARD ? c->back : 0);
+    if (c->node->region == REGION_MICRO) p->executed += flops;
     if (!p->timing) return;
     struct op_time *t = &p->time[op_index(c->node->op)];
     t->forward_seconds += forward_share * seconds;
     t->backward_seconds += (1 - forward_share) * seconds;
-    t->flops += times * c->flops;
-    t->bytes += times > 0 ? plan_cost_of(c, p->step.micro).bytes : 0;
+    t->flops += flops;
+    t->bytes += c->pass != RECOMPUTE ? plan_cost_of(c, p->step.micro).bytes : 0;
     t->calls++;
 }
 

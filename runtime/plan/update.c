@@ -146,7 +146,7 @@ static void hold(struct plan *p, int *parent)
     double *load = xcalloc((size_t)ranks, sizeof *load), *size = xcalloc((size_t)g->leaves->n + 1, sizeof *size);
     int *holder = xcalloc((size_t)g->leaves->n + 1, sizeof *holder);
     for (int i = 0; i < g->leaves->n; i++)
-        if (g->leaves->leaf[i]->kind == LEAF_WEIGHT)
+        if (leaf_trains(g->leaves->leaf[i]))
             size[find(parent, i)] += (double)shape_count(g->leaves->leaf[i]->decl.shape);
     for (int i = 0; i < g->n; i++) {
         int group = group_of(g->node[i], parent), least = 0;

@@ -106,7 +106,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     struct plan *plan = NULL, *eval_plan = NULL;
     leaves->offload = train->offload;
     model_build(g, arena, model, train, MODE_TRAIN, (struct model_size){ .batch = batch, .seq = model->seq });
-    leaves->frozen = true;
+    leaves->closed = true;
     out->looks_ahead = model_looks_ahead(model);
     if (memory && !g->failed)
         model_build(eval, arena, model, train, MODE_EVAL, model_eval_size(model, train, batch));

@@ -103,12 +103,13 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s}",
+    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s}",
                      "name", v->name, "baseline", v->baseline,
                      "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
                      "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
                      "params_active_embedded", (json_int_t)v->counts.active_embedded,
                      "params_non_embedding", (json_int_t)v->counts.non_embedding,
+                     "params_trained", (json_int_t)v->counts.trained,
                      "train_flops_per_token", v->train_flops_per_token,
                      "prompt_flops_per_token", v->prompt_flops_per_token, "start_flops", v->start_flops,
                      "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
@@ -203,7 +204,8 @@ static int open_variants(struct study *s, const json_t *list, struct err *e)
             .fingerprint = hash_of_json(json_object_get(v, "fingerprint")),
             .hash = hash_of_json(json_object_get(v, "hash")),
             .counts = { integer_of(v, "params_total"), integer_of(v, "params_active"),
-                        integer_of(v, "params_non_embedding"), integer_of(v, "params_active_embedded") },
+                        integer_of(v, "params_non_embedding"), integer_of(v, "params_active_embedded"),
+                        integer_of(v, "params_trained") },
             .train_flops_per_token = json_number_value(json_object_get(v, "train_flops_per_token")),
             .memory_bytes = (size_t)integer_of(v, "memory_bytes"),
             .offloaded_bytes = (size_t)integer_of(v, "offloaded_bytes"),

@@ -50,7 +50,7 @@ int disk_of(const struct study *s, const struct variant *v, struct disk *out, st
     struct graph *g = graph_new(leaves), *eval = graph_new(leaves);
     model_build(g, arena, &model, &train, MODE_TRAIN,
                 (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
-    leaves->frozen = true;
+    leaves->closed = true;
     model_build(eval, arena, &model, &train, MODE_EVAL, model_eval_size(&model, &train, train.batch / train.micro));
     int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text) : 0;
     if (!failure) {

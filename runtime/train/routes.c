@@ -251,11 +251,11 @@ static void weigh(const struct routes_of *o, const struct look *k, struct route 
     snprintf(within, sizeof within, ".%s.", r->name);
     for (int i = 0; i < k->leaves->n; i++) {
         const struct leaf *l = k->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT || l->layer != layer || l->decl.shape.rank != 3) continue;
-        if (l->decl.shape.dim[0] != experts || !strstr(l->path, within)) continue;
-        real *x = xmalloc(leaf_bytes(l));
-        state_get(k->state, l, x);
-        int64_t each = shape_count(l->decl.shape) / experts;
+        if (l->kind != LEAF_WEIGHT || l->layer != layer || l->values.rank != 3) continue;
+        if (l->values.dim[0] != experts || !strstr(l->path, within)) continue;
+        real *x = xmalloc((size_t)shape_count(l->values) * sizeof *x);
+        state_get_values(k->state, l, x);
+        int64_t each = shape_count(l->values) / experts;
         for (int64_t w = 0; w < each * experts; w++) r->weight_norm[w / each] += (double)x[w] * (double)x[w];
         free(x);
     }
@@ -266,8 +266,8 @@ static void weigh(const struct routes_of *o, const struct look *k, struct route 
 static bool is_asked(const struct leaf *l, bool router)
 {
     if (l->kind != LEAF_WEIGHT) return false;
-    return router ? l->role == ROLE_ROUTER && l->decl.shape.rank == 2
-                  : (l->role == ROLE_FFN_DOWN || l->role == ROLE_OUT) && l->decl.shape.rank == 3;
+    return router ? l->role == ROLE_ROUTER && l->values.rank == 2
+                  : (l->role == ROLE_FFN_DOWN || l->role == ROLE_OUT) && l->values.rank == 3;
 }
 
 /* Of the weight, in what the router is in, that is `experts` equal parts. */
@@ -279,11 +279,11 @@ static double cosine_of(const struct routes_of *o, const struct look *k, const s
     snprintf(within, sizeof within, ".%s.", r->name);
     for (int i = 0; i < k->leaves->n; i++) {
         const struct leaf *l = k->leaves->leaf[i];
-        if (!is_asked(l, router) || l->layer != layer || l->decl.shape.dim[0] != experts) continue;
+        if (!is_asked(l, router) || l->layer != layer || l->values.dim[0] != experts) continue;
         if (!strstr(l->path, within)) continue;
-        real *x = xmalloc(leaf_bytes(l));
-        state_get(k->state, l, x);
-        double cosine = mean_cosine(x, experts, shape_count(l->decl.shape) / experts);
+        real *x = xmalloc((size_t)shape_count(l->values) * sizeof *x);
+        state_get_values(k->state, l, x);
+        double cosine = mean_cosine(x, experts, shape_count(l->values) / experts);
         free(x);
         return cosine;
     }

@@ -46,7 +46,7 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     s->eval_graph = graph_new(s->leaves);
     struct model_size size = { .batch = s->batch, .seq = s->model.seq }, eval = session_eval_size(s);
     model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, size);
-    s->leaves->frozen = true;
+    s->leaves->closed = true;
     model_build(s->eval_graph, s->arena, &s->model, &s->train, MODE_EVAL, eval);
     if (plan_new(&s->plan, s->graph, how, e) || plan_new(&s->eval_plan, s->eval_graph, how, e)) {
         session_free(s);

@@ -131,28 +131,28 @@ static int fill_one(struct session *s, const struct mapping *m, int i, const str
 {
     const struct leaf *l = m->leaf[i];
     const struct made *o = &m->made[i];
-    int64_t n = shape_count(l->decl.shape);
+    int64_t n = shape_count(l->values);
     real *values = xmalloc((size_t)n * sizeof *values);
     double *sum = xcalloc((size_t)n, sizeof *sum);
     uint64_t key = m->seed ^ hash_name(l->path);
     int failure = 0;
     for (int k = 0; k < o->n && !failure; k++) {
         const struct donation *p = &o->part[k];
-        const struct shape from = p->from ? p->from->shape : l->decl.shape;
+        const struct shape from = p->from ? p->from->shape : l->values;
         float *donated = NULL;
         if (p->from) donated = values_of(file, p->from->path, m->start->average, shape_count(from), e);
         else {
-            state_get(s->state, l, values);
+            state_get_values(s->state, l, values);
             donated = xmalloc((size_t)n * sizeof *donated);
             for (int64_t j = 0; j < n; j++) donated[j] = (float)values[j];
         }
-        if (donated) add_part(p, stack_of(l->decl.shape), stack_of(from), donated, key, sum);
+        if (donated) add_part(p, stack_of(l->values), stack_of(from), donated, key, sum);
         else failure = -1;
         free(donated);
     }
     for (int64_t j = 0; j < n; j++) values[j] = (real)sum[j];
     const struct leaf *average = leaves_average(s->leaves, l);
-    if (!failure) state_put(s->state, l, values);
+    if (!failure) state_put_values(s->state, l, values);
     if (!failure && average) state_put(s->state, average, values);
     free(values);
     free(sum);

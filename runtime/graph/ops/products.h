@@ -10,6 +10,7 @@
     X(head_matmul, (struct graph *g, struct node *x, struct node *w, bool transposed)) \
     X(fp8_matmul, (struct graph *g, struct node *x, struct node *w, struct node *offsets, struct node *history, \
                    struct fp8_attr a)) \
+    X(nf4_matmul, (struct graph *g, struct node *x, struct node *codes, struct node *offsets, struct nf4_attr a)) \
     X(attention, (struct graph *g, struct attention a)) \
     X(attention_entropy, (struct graph *g, struct attention a)) \
     X(index_topk, (struct graph *g, struct index_topk a)) \
