@@ -71,11 +71,10 @@ static __global__ void __launch_bounds__(BLOCK) amsgrad_span(const __grid_consta
     step_span(a);
 }
 
-static __global__ void __launch_bounds__(BLOCK) adamw_coded(const __grid_constant__ struct steps<adam<false>> a)
+static __global__ void __launch_bounds__(BLOCK, 1) adamw_coded(const __grid_constant__ struct steps<adam<false>> a)
 {
     step_coded(a);
 }
-/* 1: else it is kept at 64 registers, and spills */
 static __global__ void __launch_bounds__(BLOCK, 1) amsgrad_coded(const __grid_constant__ struct steps<adam<true>> a)
 {
     step_coded(a);

@@ -43,8 +43,8 @@ dion_orthonormal(struct room r, const float *clip, const float *pace, int rank, 
     int64_t at = (int64_t)blockIdx.x * rank * rows;
     float *along = r.along + (int64_t)blockIdx.x * rank, *turn = r.turn + (int64_t)blockIdx.x * rank;
     bool go = clip[1] != 0;
-    if (pace) less = less * *pace + (*pace - 1);
     orthonormal_rows(rank, rows, r.x + at, r.p + at, along, turn);
+    if (pace) less = less * *pace + (*pace - 1);
     for (int k = 0; k < rank; k++)
         for (int i = threadIdx.x; i < rows; i += BLOCK) {
             float value = go && turn[k] != 0 ? r.p[at + (int64_t)k * rows + i] : 0;

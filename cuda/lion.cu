@@ -29,7 +29,7 @@ static __global__ void __launch_bounds__(BLOCK) lion_span(const __grid_constant_
 {
     step_span(a);
 }
-static __global__ void __launch_bounds__(BLOCK) lion_coded(const __grid_constant__ struct steps<lion> a)
+static __global__ void __launch_bounds__(BLOCK, 1) lion_coded(const __grid_constant__ struct steps<lion> a)
 {
     step_coded(a);
 }

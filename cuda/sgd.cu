@@ -32,7 +32,7 @@ static __global__ void __launch_bounds__(BLOCK) sgd_span(const __grid_constant__
 {
     step_span(a);
 }
-static __global__ void __launch_bounds__(BLOCK) sgd_coded(const __grid_constant__ struct steps<sgd> a)
+static __global__ void __launch_bounds__(BLOCK, 1) sgd_coded(const __grid_constant__ struct steps<sgd> a)
 {
     step_coded(a);
 }

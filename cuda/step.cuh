@@ -12,7 +12,8 @@
            step_span(a);
        }
 
-   and the same with step_coded, for memories that are no floats. value makes memories by moment_mean. */
+   and the same with step_coded, for memories that are no floats, with bounds of (BLOCK, 1): else ptxas keeps it at 64
+   registers, and spills. value makes memories by moment_mean. */
 #ifndef SLUICE_CUDA_STEP_CUH
 #define SLUICE_CUDA_STEP_CUH
 
@@ -22,7 +23,6 @@
 enum { MANY = 32, MEMORIES_MOST = 3 };
 struct weight {
     float *w, *memory[MEMORIES_MOST];                       /* NULL: this weight has no such */
-    bool bf16;                                              /* are its memories, where they are no floats */
     const float *grad;
     float *own;                                             /* what is kept of the weight as a whole */
     void *packed;
@@ -31,6 +31,7 @@ struct weight {
     float decay, momentum;                                  /* momentum: a factor on it */
     double rate;
     int first;                                              /* of its spans */
+    bool bf16;                                              /* are its memories, where they are no floats */
 };
 /* along: as of fold_span_parts */
 struct weights { const float *clip; double *part; bool along; int n, spans; struct weight of[MANY]; };
@@ -154,12 +155,11 @@ static inline size_t step_scratch(const struct args *a)
 
 static inline struct weight weight_of(const struct args *a, struct places at, double decay, double rate, int first)
 {
-    struct weight x = { .w = reals(&a->in[0]), .memory = {}, .bf16 = false, .grad = reals(&a->in[1]),
+    struct weight x = { .w = reals(&a->in[0]), .memory = {}, .grad = reals(&a->in[1]),
                         .own = at.own ? reals(&a->in[at.own]) : NULL, .packed = a->in[0].packed,
                         .out = reals(&a->out[0]), .n = shape_count(a->in[0].shape), .decay = (float)decay,
-                        .momentum = 1, .rate = rate, .first = first };
+                        .momentum = 1, .rate = rate, .first = first, .bf16 = moment_is_bf16(a->in[at.memory[0]]) };
     for (int k = 0; k < MEMORIES_MOST; k++) x.memory[k] = at.memory[k] ? reals(&a->in[at.memory[k]]) : NULL;
-    x.bf16 = moment_is_bf16(a->in[at.memory[0]]);
     return x;
 }
 

@@ -62,7 +62,7 @@ local exceptions = {
         delta_rule_forward drop_pairs embed_forward ngram_rows sort_count sort_scatter threshold_forward ]] },
     { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64")
       or i.opcode:find("^rem%.[us]64") end, kernels = [[
-        adamw_direction carry_on choice_mean dion_gradient drop_weightless fill_constant fill_diagonal hash_experts
+        carry_on choice_mean dion_gradient drop_weightless fill_constant fill_diagonal hash_experts
         join_pooled_back join_pooled_index join_pooled_keys pack_weight place_values pool_windows_backward
         reduce_parts round_up_or_down soap_direction soap_factor soap_followed soap_gradient soap_moments
         sort_scan ]] },
