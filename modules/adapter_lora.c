@@ -1,7 +1,7 @@
 /* LoRA: y = x W^T + s (dropout(x) A^T) B^T. W is frozen, and so is every weight that has no adapter; A is [rank,in],
    drawn evenly within 1 / sqrt(in), B [out,rank], zero, so that a run begins with the model as it is; experts have
-   stacks of both. Hu 2021 (arXiv 2106.09685), s = alpha / rank; rsLoRA (Kalajdzievski 2023, arXiv 2312.03732), s = alpha /
-   sqrt(rank), with which large ranks learn as small ones do. */
+   stacks of both. Hu 2021 (arXiv 2106.09685), s = alpha / rank; rsLoRA (Kalajdzievski 2023, arXiv 2312.03732),
+   s = alpha / sqrt(rank), with which large ranks learn as small ones do. */
 #include "model/module.h"
 #include <math.h>
 

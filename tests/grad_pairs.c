@@ -63,6 +63,8 @@ static bool is_silent(const struct toggle *t, const struct tiny *both)
         return !has_weight(both, ROLE_GAIN);
     if (t->module->slot == SLOT_OPTIM && t->param && strcmp(t->param->name, "decay_tables") == 0)
         return !has_weight(both, ROLE_EMBED);
+    if (t->module->slot == SLOT_OPTIM && t->param && strcmp(t->param->name, "state") == 0)
+        if (!has_weight(both, ROLE_EMBED)) return true;     /* of dion and soap it is that of their AdamW */
     if (t->module->slot == SLOT_CONSTRAINT) return !has_weight(both, ROLE_EMBED);
     if (t->module->slot == SLOT_FP8) return has_codes(both);
     if (t->module->slot != SLOT_INIT) return false;
