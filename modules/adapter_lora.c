@@ -58,7 +58,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
     }
 }
 
-/* x, of which some values are 0 and the others as much larger; a pair of a token and an expert has its own. */
+/* x, of which some values are 0 and the others as much larger: of a token the same ones in all experts that it goes to,
+   since which of them is its first choice may be a matter of rounding. */
 static struct node *dropped(struct build *b, const struct conf *c, const struct adapted *a)
 {
     struct graph *g = b->graph;
@@ -66,10 +67,9 @@ static struct node *dropped(struct build *b, const struct conf *c, const struct 
     const char *name = arena_text(b->arena, "%s.dropout", a->name);
     int *uses = build_common(b, arena_text(b->arena, "%s.%s", b->path, name), sizeof *uses);
     if (++*uses > 1) name = arena_text(b->arena, "%s.%d", name, *uses);
-    struct shape pairs = a->d ? SHAPE(shape_count(a->d->inverse->shape), 1) : a->x->shape;
-    struct node *like = a->d ? build_ones(b, SHAPE(pairs.dim[0], shape_last(a->x->shape))) : a->x;
-    struct node *even = build_noise(b, name, like, NOISE_UNIFORM);
-    if (a->d) even = gather(g, even, a->d->order, view(g, a->d->inverse, pairs));
+    struct node *like = a->d ? build_ones(b, SHAPE(a->d->inverse->shape.dim[0], shape_last(a->x->shape))) : a->x,
+                *even = build_noise(b, name, like, NOISE_UNIFORM);
+    if (a->d) even = gather(g, even, a->d->order, a->d->inverse);
     struct node *kept = clamp(g, scale(g, offset(g, even, -c->dropout), 1e30), 0, 1 / (1 - c->dropout));
     return mul(g, a->x, kept);
 }

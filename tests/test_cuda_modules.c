@@ -45,7 +45,7 @@ static void nudge(struct tiny *t, double unit, uint64_t seed)
 {
     for (int i = 0; i < t->leaves->n; i++) {
         const struct leaf *l = t->leaves->leaf[i];
-        if (!leaf_trains(l)) continue;
+        if (l->kind != LEAF_WEIGHT || l->kept != KEPT_FLOAT) continue;
         real *w = state_data(t->state, l);
         for (int64_t k = 0; k < shape_count(l->decl.shape); k++)
             w[k] *= (real)(1 + (key_below((struct key){ seed, PURPOSE_TEST, (uint64_t)i, 0 }, (uint64_t)k, 2) ? unit
