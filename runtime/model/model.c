@@ -105,7 +105,7 @@ static void pace(struct build *b, const struct leaf *w, struct update *u)
     u->decay = 1 / s.rate;
 }
 
-/* The sum that a cosine needs costs AdamW a tenth of its time: it is made for who shows one. */
+/* The sum that a cosine needs costs AdamW about 5 % of its time: it is made for who shows one. */
 static bool asks_along(const struct build *b)
 {
     for (int i = 0; i < b->own->monitors.n; i++) if (b->own->monitors.pick[i].module->watch_update) return true;
