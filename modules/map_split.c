@@ -13,7 +13,7 @@ static const struct param params[] = {
 /* Of expert e its place among the parts of one, and whose part it is. */
 static struct made cut(struct mapping *m, const struct leaf *l, const struct donated *from, int parts, double by)
 {
-    struct stack to = stack_of(l->decl.shape), of = stack_of(from->shape);
+    struct stack to = stack_of(l->values), of = stack_of(from->shape);
     int32_t *matrix = mapping_places(m, to.matrices), *row = NULL, *column = NULL;
     for (int64_t e = 0; e < to.matrices; e++) matrix[e] = (int32_t)(e / parts);
     if (to.rows != of.rows) {
@@ -40,12 +40,12 @@ static struct traits router_of(const struct mapping *m, int layer)
    smaller as they are where they compete. */
 static struct made repeated(struct mapping *m, const struct leaf *l, const struct donated *from, int layer, int parts)
 {
-    int64_t n = l->decl.shape.dim[0];
+    int64_t n = l->values.dim[0];
     int32_t *place = mapping_places(m, n);
     for (int64_t e = 0; e < n; e++) place[e] = (int32_t)(e / parts);
     bool smaller = l->kind == LEAF_BUFFER && router_of(m, layer).competing;
     struct donation part = { .from = from, .by = smaller ? 1.0 / parts : 1 };
-    if (l->decl.shape.rank == 1) part.column = place;
+    if (l->values.rank == 1) part.column = place;
     else part.row = place;
     return mapping_of(m, arena_text(m->arena, "each %d times", parts), 1, &part);
 }
@@ -56,13 +56,13 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     const struct donated *from = donor_find(m->donor, l->path);
     const char *rest;
     int layer = path_layer(l->path, &rest);
-    if (!from || layer < 0 || shape_equal(from->shape, l->decl.shape)) return mapping_as(m, l, l->path, NULL);
-    struct stack to = stack_of(l->decl.shape), of = stack_of(from->shape);
+    if (!from || layer < 0 || shape_equal(from->shape, l->values)) return mapping_as(m, l, l->path, NULL);
+    struct stack to = stack_of(l->values), of = stack_of(from->shape);
     bool divided = l->role == ROLE_FFN_DOWN && router_of(m, layer).gate_over != GATE_ALONE;
-    if (l->decl.shape.rank == 3 && to.matrices == of.matrices * c->parts &&
+    if (l->values.rank == 3 && to.matrices == of.matrices * c->parts &&
         to.rows * to.columns * c->parts == of.rows * of.columns)
         return cut(m, l, from, c->parts, divided ? c->parts : 1);
-    if (l->decl.shape.rank < 3 && l->decl.shape.dim[0] == from->shape.dim[0] * c->parts)
+    if (l->values.rank < 3 && l->values.dim[0] == from->shape.dim[0] * c->parts)
         return repeated(m, l, from, layer, c->parts);
     return mapping_as(m, l, l->path, NULL);
 }

@@ -21,22 +21,15 @@ static const struct param params[] = {
 /* Of one layer: parts of a copy, numbers of experts and of hidden neurons. */
 struct cut { int64_t parts, experts, width; };
 
-static uint64_t next_draw(uint64_t *state)
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
-
 /* 0 .. n-1 in an order that (seed, layer, what, number) says. */
 static int32_t *order_of(struct mapping *m, int layer, const char *what, int64_t number, int64_t n)
 {
     int32_t *place = mapping_places(m, n);
-    uint64_t state = m->seed ^ hash_name(arena_text(m->arena, "%d.%s.%lld", layer, what, (long long)number));
+    struct key key = { m->seed, PURPOSE_INIT, hash_name(arena_text(m->arena, "layers.%d.%s", layer, what)),
+                       (uint64_t)number };
     for (int64_t i = 0; i < n; i++) place[i] = (int32_t)i;
     for (int64_t i = n - 1; i > 0; i--) {
-        int64_t k = (int64_t)(next_draw(&state) % (uint64_t)(i + 1));
+        int64_t k = (int64_t)key_below(key, (uint64_t)i, (uint64_t)i + 1);
         int32_t other = place[k];
         place[k] = place[i];
         place[i] = other;
@@ -72,9 +65,9 @@ static double made_up(struct mapping *m, int layer, struct cut k)
 }
 
 static struct made expert(struct mapping *m, const struct conf *c, const struct leaf *l, int layer,
-                            const struct donated *from)
+                          const struct donated *from)
 {
-    struct stack to = stack_of(l->decl.shape), of = stack_of(from->shape);
+    struct stack to = stack_of(l->values), of = stack_of(from->shape);
     bool down = l->role == ROLE_FFN_DOWN;
     int64_t width = down ? to.columns : to.rows, all = down ? of.columns : of.rows;
     struct cut k = { all / width, to.matrices, width };
@@ -99,10 +92,10 @@ static struct made scores(struct mapping *m, const struct conf *c, const struct 
     const struct donated *dense = donor_find(m->donor, arena_text(m->arena, "layers.%d.ffn.down.weight", layer));
     const struct leaf *experts = leaves_find(m->leaves, arena_text(m->arena, "layers.%d.ffn.experts.down.weight",
                                                                    layer));
-    int64_t parts = dense && experts ? shape_last(dense->shape) / shape_last(experts->decl.shape) : 1;
-    if (!c->tie || parts <= 1 || l->decl.shape.rank != 2) return (struct made){ .drawn = true };
-    int32_t *row = mapping_places(m, l->decl.shape.dim[0]);
-    for (int64_t e = 0; e < l->decl.shape.dim[0]; e++) row[e] = (int32_t)(e / parts * parts);
+    int64_t parts = dense && experts ? shape_last(dense->shape) / shape_last(experts->values) : 1;
+    if (!c->tie || parts <= 1 || l->values.rank != 2) return (struct made){ .drawn = true };
+    int32_t *row = mapping_places(m, l->values.dim[0]);
+    for (int64_t e = 0; e < l->values.dim[0]; e++) row[e] = (int32_t)(e / parts * parts);
     return mapping_of(m, arena_text(m->arena, "drawn, one row for %lld experts", (long long)parts), 1,
                       &(struct donation){ .row = row, .by = 1 });
 }
@@ -119,7 +112,7 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     if (strncmp(rest, "ffn.experts.", 12) == 0) {
         const char *path = arena_text(m->arena, "layers.%d.ffn.%s", layer, rest + 12);
         const struct donated *from = donor_find(m->donor, path);
-        return from && l->decl.shape.rank == 3 ? expert(m, c, l, layer, from) : mapping_as(m, l, path, NULL);
+        return from && l->values.rank == 3 ? expert(m, c, l, layer, from) : mapping_as(m, l, path, NULL);
     }
     if (l->role == ROLE_ROUTER) return scores(m, c, l, layer);
     if (strncmp(rest, "ffn.shared.", 11) == 0 && l->role == ROLE_FFN_DOWN) return mapping_of(m, "zeros", 0, NULL);

@@ -22,7 +22,7 @@ static int32_t *again(struct mapping *m, int64_t matrices, int64_t n, int64_t of
 /* Whether a row is looked up, or a value a factor on its own channel: columns are no inputs. */
 static bool is_read(const struct leaf *l)
 {
-    return l->decl.shape.rank > 1 && l->role != ROLE_EMBED && l->role != ROLE_TABLE && l->role != ROLE_TAPS;
+    return l->values.rank > 1 && l->role != ROLE_EMBED && l->role != ROLE_TABLE && l->role != ROLE_TAPS;
 }
 
 /* Of a head that is the embedding: logits are sums over copies. */
@@ -41,8 +41,8 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     const struct donated *from = donor_find(m->donor, l->path);
     if (m->model->layers != m->donor->layers)
         return mapping_fail(m, "%s has %d layers and this model %d", m->start->run, m->donor->layers, m->model->layers);
-    if (!from || shape_equal(from->shape, l->decl.shape)) return mapping_as(m, l, l->path, NULL);
-    struct stack to = stack_of(l->decl.shape), of = stack_of(from->shape);
+    if (!from || shape_equal(from->shape, l->values)) return mapping_as(m, l, l->path, NULL);
+    struct stack to = stack_of(l->values), of = stack_of(from->shape);
     if (to.matrices != of.matrices || to.rows % of.rows != 0 || to.columns % of.columns != 0)
         return mapping_as(m, l, l->path, NULL);
     int64_t taller = to.rows / of.rows, wider = to.columns / of.columns;

@@ -39,18 +39,7 @@ says "started with the weights of calm/s/parent-"
 says "step-00000011"
 leaves 0 "$sluice" run s.lua --out many --jobs 4 --progress none
 look equal calm/s many/s checkpoints
-i=0
-while [ $i -lt "$kills" ]; do
-    i=$((i + 1))
-    if [ -f torn/s/study.json ]; then set -- resume torn/s; else set -- run s.lua --out torn; fi
-    setsid "$sluice" "$@" --jobs 2 --progress none 2>>log &
-    first=$!
-    sleep 0.$((i * 37 % 10))$((i * 7 % 10))
-    kill -9 -$first 2>/dev/null || :
-    wait $first 2>/dev/null || :
-done
-[ -f torn/s/study.json ] || leaves 0 "$sluice" run s.lua --out torn --progress none
-leaves 0 "$sluice" resume torn/s --jobs 2 --progress none
+tears s.lua s "$kills"
 look equal calm/s torn/s checkpoints
 for run in torn/s/*/*/; do
     [ "$(ls "$run/checkpoints" | wc -l)" = 1 ] || fail "$run: $(ls "$run/checkpoints") are left, keep is 1"

@@ -64,18 +64,7 @@ leaves 3 "$sluice" run study.lua --out runs --set train.steps=12
 says "horizons: train.steps is what they say"
 
 # ---- killed at any time, with several processes ----
-i=0
-while [ $i -lt "$kills" ]; do
-    i=$((i + 1))
-    if [ -f torn/s/study.json ]; then set -- resume torn/s; else set -- run study.lua --out torn; fi
-    setsid "$sluice" "$@" --jobs 2 --progress none 2>>log &
-    first=$!
-    sleep 0.$((i * 37 % 10))$((i * 7 % 10))
-    kill -9 -$first 2>/dev/null || :
-    wait $first 2>/dev/null || :
-done
-[ -f torn/s/study.json ] || leaves 0 "$sluice" run study.lua --out torn --progress none
-leaves 0 "$sluice" resume torn/s --jobs 2 --progress none
+tears study.lua s "$kills"
 equal torn/s
 for run in torn/s/*/0; do
     [ "$(ls "$run/checkpoints" | wc -l)" -le 2 ] || fail "$run: $(ls "$run/checkpoints") are left, keep is 2"

@@ -30,6 +30,24 @@ reaches() {
     done
 }
 
+# tears SCRIPT STUDY KILLS: trains it below torn by two processes at a time, of which all are killed so often, and then
+# to its end.
+tears() {
+    i=0
+    while [ $i -lt "$3" ]; do
+        i=$((i + 1))
+        how="run $1 --out torn"
+        [ ! -f "torn/$2/study.json" ] || how="resume torn/$2"
+        setsid "$sluice" $how --jobs 2 --progress none 2>>log &
+        first=$!
+        sleep 0.$((i * 37 % 10))$((i * 7 % 10))
+        kill -9 -$first 2>/dev/null || :
+        wait $first 2>/dev/null || :
+    done
+    [ -f "torn/$2/study.json" ] || leaves 0 "$sluice" run "$1" --out torn --progress none
+    leaves 0 "$sluice" resume "torn/$2" --jobs 2 --progress none
+}
+
 needs_ranks() {
     command -v mpirun >/dev/null || skip "no mpirun here"
     [ -e "$(dirname "$sluice")/libsluice_mpi.so" ] || skip "built without MPI"

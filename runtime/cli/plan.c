@@ -99,18 +99,13 @@ static void print_steps(const struct study *s)
                    (long long)(all - taken), (long long)all);
 }
 
-static const char *run_of(const struct variant *v)          /* NULL: it begins with draws */
-{
-    return json_object_get(v->config, "start") ? json_string_value(config_get(v->config, "model.init.run")) : NULL;
-}
-
 /* Who begins with whose weights, and what these cost. */
 static void print_starts(const struct study *s)
 {
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
-        const char *run = run_of(v);
-        json_int_t step = json_integer_value(config_get(v->config, "model.init.step"));
+        int64_t step;
+        const char *run = variant_start(v, &step);
         char at[64] = "", flops[FORMAT_SIZE];
         if (!run) continue;
         if (step) snprintf(at, sizeof at, " after step %lld", (long long)step);
@@ -393,9 +388,9 @@ static enum code print_map(const struct study *s, const char *name, bool json)
     struct mapping m;
     struct mapping_line *line;
     struct err e;
-    int variant = 0;
-    while (strcmp(s->variant[variant].name, name) != 0) variant++;
-    int failure = run_of(&s->variant[variant]) ? start_map(s, variant, &m, &leaves, arena, &e)
+    int64_t step;
+    int variant = study_variant(s, name);
+    int failure = variant_start(&s->variant[variant], &step) ? start_map(s, variant, &m, &leaves, arena, &e)
                                                : err_set(&e, "%s begins with draws: init = { \"from\", run = .. } "
                                                              "begins with another's weights", name);
     struct table *t = table_new(columns, COUNT(columns));

@@ -114,14 +114,6 @@ static bool matches(struct arena *a, const char *patterns, const char *path)
     return false;
 }
 
-/* What a model keeps beside its weights and what training adds. */
-static bool is_own(const struct leaf *l)
-{
-    if (l->of) return false;
-    return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && l->decl.dtype == DTYPE_REAL && !l->transient &&
-                                      !l->of_update && !l->of_training);
-}
-
 static bool is_used(const struct mapping *m, const struct donated *t)
 {
     for (int i = 0; i < m->n; i++)
@@ -159,7 +151,7 @@ int mapping_make(struct mapping *m, const struct leaves *leaves)
     m->made = arena_alloc(m->arena, (size_t)(leaves->n + 1) * sizeof *m->made);
     for (int i = 0; i < leaves->n && !m->failed; i++) {
         const struct leaf *l = leaves->leaf[i];
-        if (!is_own(l)) continue;
+        if (!leaf_is_own(l)) continue;
         m->leaf[m->n] = l;
         m->made[m->n++] = matches(m->arena, m->start->fresh, l->path) ? (struct made){ .drawn = true }
                                                                         : map.module->map(m, map, l);

@@ -28,6 +28,13 @@ struct donation { const struct donated *from; const int32_t *matrix, *row, *colu
 /* A sum of parts, no part: zeros. drawn: it begins as that of a new model. how: in a few words, NULL: as it is. */
 struct made { bool drawn; int n; const struct donation *part; const char *how; };
 
+/* Whether a tensor is the model's own, which outlives a step: neither what training adds nor what decoding fills. */
+static inline bool leaf_is_own(const struct leaf *l)
+{
+    return !l->of && (l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && l->decl.dtype == DTYPE_REAL &&
+                                                 !l->transient && !l->of_update && !l->of_training));
+}
+
 struct mapping {
     struct arena *arena;
     const struct model_conf *model; const struct start *start; const struct donor *donor;

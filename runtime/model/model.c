@@ -158,8 +158,7 @@ static void follow(struct build *b, int leaves, struct update u)
     int n = 0;
     for (int i = 0; p.module->average && i < leaves && !g->failed; i++) {
         struct leaf *l = g->leaves->leaf[i];
-        bool kept = leaf_trains(l) || (l->kind == LEAF_BUFFER && !l->transient && !l->of_training);
-        if (kept && l->decl.dtype == DTYPE_REAL)
+        if (leaf_is_own(l) && !l->frozen)
             of[n++] = (struct followed){ graph_average_of(g, l), graph_leaf(g, l) };
     }
     if (n > 0 && !g->failed) p.module->average(b, p, of, n, u);

@@ -81,6 +81,8 @@ int study_select(struct study *s, const char *const *names, int n, struct err *e
 struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed);
 /* The data that the point was made with */
 bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data);
+int study_variant(const struct study *s, const char *name);                 /* -1: there is none */
+const char *study_nearest(const struct study *s, const char *name);         /* of its variants' names; NULL: none is */
 /* "runs/NAME/VARIANT": a variant of a study, which is then open. */
 int study_variant_at(const char *path, struct study **out, int *variant, struct err *e);
 /* For study_resolve: of variants that replay, whether those whose choices they are were like them, and whose they
@@ -99,6 +101,7 @@ int *study_order(const struct study *s, struct problems *problems);
 void study_begin(struct study *s, int variant, struct problems *problems);
 double study_start_flops(const struct study *s, int variant);       /* what training it up to there costs */
 void study_link(struct study *s);       /* for study_trunks */
+const char *variant_start(const struct variant *v, int64_t *step);          /* init.from's; NULL: begins with draws */
 /* Where a point begins: a run's folder, or a checkpoint or file of weights. */
 struct study_start { char path[4352]; bool file; int step; };
 int study_start(const struct study *s, int point, struct study_start *out, struct err *e);
@@ -111,6 +114,7 @@ int study_donor(const struct study *s, int variant, struct donor *out, struct ar
 
 int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
+int64_t variant_tokens_of(const struct variant *v, int64_t steps);          /* in so many of its steps; 0: all */
 enum backend_kind variant_backend(const struct variant *v);
 char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */
 

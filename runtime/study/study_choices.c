@@ -10,19 +10,17 @@
 /* The variant that a folder is called by: its name, with or without the beginning of its hash behind it. */
 static int variant_named(const struct study *s, const char *name)
 {
-    for (int i = 0; i < s->n_variants; i++) if (strcmp(s->variant[i].name, name) == 0) return i;
-    for (int p = 0; p < s->n_points; p++) {
+    int found = study_variant(s, name);
+    for (int p = 0; p < s->n_points && found < 0; p++) {
         size_t length = strcspn(s->point[p].dir, "/");
-        if (strlen(name) == length && strncmp(s->point[p].dir, name, length) == 0) return s->point[p].variant;
+        if (strlen(name) == length && strncmp(s->point[p].dir, name, length) == 0) found = s->point[p].variant;
     }
-    return -1;
+    return found;
 }
 
 static int lacks(const struct study *s, const char *dir, const char *name, struct err *e)
 {
-    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
-    for (int i = 0; i < s->n_variants; i++) known[i] = s->variant[i].name;
-    const char *near = nearest_name(name, known);
+    const char *near = study_nearest(s, name);
     return err_set(e, "the study in %s has no variant '%s'%s%s%s", dir, name, near ? " (did you mean '" : "",
                    near ? near : "", near ? "'?)" : "");
 }

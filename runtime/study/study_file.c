@@ -44,14 +44,9 @@ static int point_named(const struct study *s, const char *name)
 
 static int select_one(const struct study *s, const char *name, bool *wanted, struct err *e)
 {
-    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
-    int found = -1, point = point_named(s, name);
+    int found = study_variant(s, name), point = point_named(s, name);
     if (point >= 0) { wanted[point] = true; return 0; }
-    for (int i = 0; i < s->n_variants; i++) {
-        known[i] = s->variant[i].name;
-        if (strcmp(known[i], name) == 0) found = i;
-    }
-    const char *near = found < 0 ? nearest_name(name, known) : NULL;
+    const char *near = found < 0 ? study_nearest(s, name) : NULL;
     if (found < 0)
         return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "",
                        near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");

@@ -24,27 +24,44 @@ static int64_t number_of(const json_t *start, const char *key)
     return json_integer_value(json_object_get(start, key));
 }
 
-static int variant_of(const struct study *s, const char *name)
+const char *variant_start(const struct variant *v, int64_t *step)
 {
-    for (int i = 0; i < s->n_variants; i++) if (strcmp(s->variant[i].name, name) == 0) return i;
-    return -1;
+    const json_t *start = start_of(v);
+    *step = start ? number_of(start, "step") : 0;
+    return start ? run_of(start) : NULL;
 }
 
 int study_start_variant(const struct study *s, int variant)
 {
     const json_t *start = start_of(&s->variant[variant]);
-    return start ? variant_of(s, run_of(start)) : -1;
+    return start ? study_variant(s, run_of(start)) : -1;
 }
 
-/* A checkpoint's folder, or a file of weights. */
-static bool is_file(const char *path)
+/* Of a checkpoint's folder or a file of weights, the file that says which weights they are, malloc'd; NULL: it is
+   neither. */
+static char *file_of(const char *path)
 {
     struct stat st;
     char *manifest;
+    if (stat(path, &st) != 0) return NULL;
+    if (!S_ISDIR(st.st_mode)) return xstrdup(path);
     INVARIANT(asprintf(&manifest, "%s/manifest.json", path) >= 0, "no memory for a path");
-    bool is = (stat(path, &st) == 0 && S_ISREG(st.st_mode)) || stat(manifest, &st) == 0;
+    if (stat(manifest, &st) == 0) return manifest;
     free(manifest);
-    return is;
+    return NULL;
+}
+
+/* Whose weights they are, where a variant's: *other is opened for it, NULL: it is of this study. 1: they are a
+   file's. */
+static int find_donor(const struct study *s, const json_t *start, struct study **other, int *variant, struct err *e)
+{
+    const char *run = run_of(start);
+    *other = NULL;
+    *variant = study_variant(s, run);
+    char *file = *variant < 0 ? file_of(run) : NULL;
+    free(file);
+    if (file) return 1;
+    return *variant >= 0 ? 0 : study_variant_at(run, other, variant, e);
 }
 
 /* ---- where a run begins ---- */
@@ -61,20 +78,19 @@ int study_start(const struct study *s, int point, struct study_start *out, struc
 {
     const struct point *p = &s->point[point];
     const json_t *start = start_of(&s->variant[p->variant]);
-    const char *run = run_of(start);
     int64_t replicate = number_of(start, "replicate");
-    int its = variant_of(s, run), k = replicate < 0 ? p->replicate : (int)replicate;
-    struct study *other = NULL;
-    *out = (struct study_start){ .step = (int)number_of(start, "step") };
-    if (its < 0 && is_file(run)) {
-        out->file = true;
-        snprintf(out->path, sizeof out->path, "%s", run);
+    struct study *other;
+    int its, found = find_donor(s, start, &other, &its, e);
+    *out = (struct study_start){ .file = found == 1, .step = (int)number_of(start, "step") };
+    if (found < 0) return -1;
+    if (out->file) {
+        snprintf(out->path, sizeof out->path, "%s", run_of(start));
         return 0;
     }
-    if (its < 0 && study_variant_at(run, &other, &its, e)) return -1;
-    int failure = place_of(other ? other : s, its, k, out->path, sizeof out->path);
+    int failure = place_of(other ? other : s, its, replicate < 0 ? p->replicate : (int)replicate, out->path,
+                           sizeof out->path);
     study_free(other);
-    return failure ? err_set(e, "%s: the path of its run is too long", run) : 0;
+    return failure ? err_set(e, "%s: the path of its run is too long", run_of(start)) : 0;
 }
 
 /* ---- when a study is made ---- */
@@ -104,9 +120,8 @@ static struct donor donor_of(const struct leaves *leaves, int layers, struct are
     struct donor d = { .layers = layers, .tensor = arena_alloc(a, (size_t)(leaves->n + 1) * sizeof *d.tensor) };
     for (int i = 0; i < leaves->n; i++) {
         const struct leaf *l = leaves->leaf[i];
-        bool own = l->decl.dtype == DTYPE_REAL && !l->of && !l->transient && !l->of_update &&
-                   (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER);
-        if (own) d.tensor[d.n++] = (struct donated){ arena_text(a, "%s", l->path), l->decl.shape };
+        if (leaf_is_own(l) && l->decl.dtype == DTYPE_REAL)
+            d.tensor[d.n++] = (struct donated){ arena_text(a, "%s", l->path), l->decl.shape };
     }
     return d;
 }
@@ -123,28 +138,34 @@ int study_map(const json_t *config, const struct donor *donor, struct mapping *m
     return -1;
 }
 
-int study_donor(const struct study *s, int variant, struct donor *out, struct arena *a, struct err *e)
+static int donor_from(const struct variant *its, struct donor *out, struct arena *a, struct err *e)
 {
-    const char *run = run_of(start_of(&s->variant[variant]));
-    struct model_conf its;
-    struct study *other = NULL;
-    int number = variant_of(s, run);
-    if (number < 0 && study_variant_at(run, &other, &number, e)) return -1;
-    struct leaves *from = leaves_of((other ? other : s)->variant[number].config, a, &its, e);
-    if (from) *out = donor_of(from, its.layers, a);
-    if (from) leaves_free(from);
-    study_free(other);
-    return from ? 0 : -1;
+    struct model_conf model;
+    struct leaves *from = leaves_of(its->config, a, &model, e);
+    if (!from) return -1;
+    *out = donor_of(from, model.layers, a);
+    leaves_free(from);
+    return 0;
 }
 
-static void check_map(const struct study *s, int variant, struct problems *problems)
+int study_donor(const struct study *s, int variant, struct donor *out, struct arena *a, struct err *e)
+{
+    struct study *other;
+    int its;
+    if (find_donor(s, start_of(&s->variant[variant]), &other, &its, e)) return -1;
+    int failure = donor_from(&(other ? other : s)->variant[its], out, a, e);
+    study_free(other);
+    return failure;
+}
+
+static void check_map(const struct variant *v, const struct variant *its, struct problems *problems)
 {
     struct arena *a = arena_new();
     struct donor donor;
     struct mapping m;
     struct leaves *leaves = NULL;
     struct err e;
-    if (study_donor(s, variant, &donor, a, &e) || study_map(s->variant[variant].config, &donor, &m, &leaves, a, &e))
+    if (donor_from(its, &donor, a, &e) || study_map(v->config, &donor, &m, &leaves, a, &e))
         problem_add(problems, "init", "%s", e.text);
     if (leaves) leaves_free(leaves);
     arena_free(a);
@@ -153,27 +174,17 @@ static void check_map(const struct study *s, int variant, struct problems *probl
 /* Of its run up to a step, and of what that began with. */
 static double flops_of(const struct variant *v, int64_t step)
 {
-    struct train_conf train;
-    struct problems none = { 0 };
-    struct arena *a = arena_new();
-    int64_t seq = json_integer_value(config_get(v->config, "model.seq"));
-    train_load(json_object_get(v->config, "train"), a, &train, &none);
-    struct ramps ramps = train_ramps(&train, seq);
-    double tokens = (double)(train_sequences(&ramps, step ? step : train.steps) * seq);
-    problems_free(&none);
-    arena_free(a);
-    return v->train_flops_per_token * tokens + v->start_flops;
+    return v->train_flops_per_token * (double)variant_tokens_of(v, step) + v->start_flops;
 }
 
 double study_start_flops(const struct study *s, int variant)
 {
     const json_t *start = start_of(&s->variant[variant]);
-    struct study *other = NULL;
+    struct study *other;
     struct err ignored;
-    if (!start) return 0;
-    int its = variant_of(s, run_of(start));
-    bool known = its >= 0 || (!is_file(run_of(start)) && study_variant_at(run_of(start), &other, &its, &ignored) == 0);
-    double flops = known ? flops_of(&(other ? other : s)->variant[its], number_of(start, "step")) : 0;
+    int its;
+    if (!start || find_donor(s, start, &other, &its, &ignored)) return 0;
+    double flops = flops_of(&(other ? other : s)->variant[its], number_of(start, "step"));
     study_free(other);
     return flops;
 }
@@ -196,46 +207,46 @@ static struct hash hash_of_file(const char *path, struct problems *problems)
     struct hash h = { 0, 0 };
     struct err e;
     struct map map;
-    char *manifest;
-    struct stat st;
-    INVARIANT(asprintf(&manifest, "%s/manifest.json", path) >= 0, "no memory for a path");
-    bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-    if (regular_map(&map, folder ? manifest : path, &e)) problem_add(problems, "init.run", "%s", e.text);
+    char *file = file_of(path);
+    if (regular_map(&map, file, &e)) problem_add(problems, "init.run", "%s", e.text);
     else {
         h = hash_bytes(map.bytes, map.size);
         regular_unmap(&map);
     }
-    free(manifest);
+    free(file);
     return h;
+}
+
+static void say_unknown(const struct study *s, const char *run, const char *why, struct problems *problems)
+{
+    const char *near = study_nearest(s, run);
+    if (strchr(run, '/')) problem_add(problems, "init.run", "%s", why);
+    else
+        problem_add(problems, "init.run", "'%s': is no variant of this study%s%s%s, no \"runs/NAME/VARIANT\" and "
+                    "no file", run, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
 void study_begin(struct study *s, int variant, struct problems *problems)
 {
     struct variant *v = &s->variant[variant];
     const json_t *start = start_of(v);
-    struct study *other = NULL;
+    struct study *other;
     struct err e;
     struct hash h = { 0, 0 };
     char text[33];
+    int its, found = start ? find_donor(s, start, &other, &its, &e) : 0;
     if (!start) return;
-    int its = variant_of(s, run_of(start));
     problems->variant = v->name;
-    if (its < 0 && is_file(run_of(start))) h = hash_of_file(run_of(start), problems);
-    else if (its < 0 && study_variant_at(run_of(start), &other, &its, &e)) {
-        const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
-        for (int i = 0; i < s->n_variants; i++) known[i] = s->variant[i].name;
-        const char *near = nearest_name(run_of(start), known);
-        if (!strchr(run_of(start), '/'))
-            problem_add(problems, "init.run", "'%s': is no variant of this study%s%s%s, no \"runs/NAME/VARIANT\" and "
-                        "no file", run_of(start), near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
-        else problem_add(problems, "init.run", "%s", e.text);
-    } else {
-        const struct variant *from = &(other ? other : s)->variant[its];
-        check_run(s, other ? other : s, from, start, problems);
-        check_map(s, variant, problems);
+    if (found < 0) say_unknown(s, run_of(start), e.text, problems);
+    else if (found == 1) h = hash_of_file(run_of(start), problems);
+    else {
+        const struct study *of = other ? other : s;
+        const struct variant *from = &of->variant[its];
+        check_run(s, of, from, start, problems);
+        check_map(v, from, problems);
+        v->start_flops = flops_of(from, number_of(start, "step"));
         h = from->hash;
     }
-    v->start_flops = study_start_flops(s, variant);
     problems->variant = NULL;
     study_free(other);
     hash_print(h, text);
@@ -273,7 +284,7 @@ void study_link(struct study *s)
     for (int p = 0; p < s->n_points; p++) {
         struct point *point = &s->point[p];
         const json_t *start = start_of(&s->variant[point->variant]);
-        int its = start ? variant_of(s, run_of(start)) : -1;
+        int its = start ? study_variant(s, run_of(start)) : -1;
         int64_t replicate = start ? number_of(start, "replicate") : -1, step = start ? number_of(start, "step") : 0;
         point->start = its < 0 ? -1 : study_point(s, its, replicate < 0 ? point->replicate : (int)replicate);
         if (its >= 0)

@@ -2,7 +2,7 @@
    they have the same bits. */
 #define _GNU_SOURCE
 #include "start.h"
-#include "base/draw.h"
+#include "base/float_log.h"
 #include "checkpoint.h"
 #include "safetensors.h"
 
@@ -85,21 +85,16 @@ static struct spread spread_of(const float *value, int64_t n)
     return (struct spread){ mean, sqrt(square / (double)n) };
 }
 
-static double drawn(struct spread s, uint64_t key, uint64_t index)
-{
-    philox4x32_ctr_t bits = draw_bits(key, index, 1);
-    float x, y;
-    draw_normals(bits.v[0], bits.v[1], &x, &y);
-    return s.mean + s.deviation * (double)x;
-}
+/* What a tensor draws beside its initial values, which are those of step 0. */
+enum draws { DRAWN = 1, SHARED };
 
 /* A factor on copy number `copy` of so many; those of all copies of one weight have the mean 1. */
-static double share(const struct donation *p, uint64_t key, uint64_t index, int64_t copy, int64_t copies)
+static double share(const struct donation *p, struct key key, uint64_t index, int64_t copy, int64_t copies)
 {
     double sum = 0, own = 0;
-    if (p->uneven == 0) return 1;
     for (int64_t k = 0; k < copies; k++) {
-        double x = 2 * (double)draw_uniform(draw_bits(key, index, 2 + (uint64_t)k).v[0]) - 1;
+        key.step = SHARED + (uint64_t)k;
+        double x = 2 * key_uniform(key, index) - 1;
         sum += x;
         if (k == copy) own = x;
     }
@@ -107,7 +102,7 @@ static double share(const struct donation *p, uint64_t key, uint64_t index, int6
 }
 
 /* to += what a part gives. */
-static void add_part(const struct donation *p, struct stack k, struct stack of, const float *from, uint64_t key,
+static void add_part(const struct donation *p, struct stack k, struct stack of, const float *from, struct key key,
                      double *to)
 {
     struct spread s = spread_of(from, of.matrices * of.rows * of.columns);
@@ -120,7 +115,7 @@ static void add_part(const struct donation *p, struct stack k, struct stack of, 
             for (int64_t c = 0; c < k.columns; c++) {
                 int64_t column = p->column ? p->column[e * k.columns + c] : c;
                 uint64_t index = (uint64_t)((e * k.rows + r) * k.columns + c);
-                double x = row < 0 || column < 0 ? drawn(s, key, index) : (double)line[column];
+                double x = row < 0 || column < 0 ? s.mean + s.deviation * key_normal(key, index) : (double)line[column];
                 if (p->uneven != 0) x *= share(p, key, index - (uint64_t)(c - column), c / of.columns, copies);
                 out[c] += p->by * x;
             }
@@ -134,7 +129,7 @@ static int fill_one(struct session *s, const struct mapping *m, int i, const str
     int64_t n = shape_count(l->values);
     real *values = xmalloc((size_t)n * sizeof *values);
     double *sum = xcalloc((size_t)n, sizeof *sum);
-    uint64_t key = m->seed ^ hash_name(l->path);
+    struct key key = { m->seed, PURPOSE_INIT, hash_name(l->path), DRAWN };
     int failure = 0;
     for (int k = 0; k < o->n && !failure; k++) {
         const struct donation *p = &o->part[k];
