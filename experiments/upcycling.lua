@@ -24,7 +24,7 @@ return sl.study {
   variants = {
     dense_100 = { ["train.steps"] = 100 }, dense_400 = {},
     copies_100 = from("dense_100", "upcycle"), copies_400 = from("dense_400", "upcycle"),
-    drop_400 = from("dense_400", { "upcycle", redrawn = 0.5 }),
+    drop_400 = from("dense_400", { "upcycle", reinit = 0.5 }),
     fine_400 = { ffn = experts(32, 24, 8), init = { "from", run = "dense_400", map = "upcycle" } },
     scratch = { ffn = moe },
   },

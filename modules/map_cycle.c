@@ -1,14 +1,14 @@
 /* A run of layers occurs several times, one run behind the other: A B C becomes A B B B C. WeLM grew from 80 to 130
-   billion parameters so (its middle third, three times), stacking (Gong 2019) is a cycle of all layers. silent: as of
+   billion parameters so (its middle third, three times), stacking (Gong 2019) is a cycle of all layers. identity: as of
    map `layers`. */
 #include "model/module.h"
 
-struct conf { int from, to, times, silent; };
+struct conf { int from, to, times, identity; };
 static const struct param params[] = {
     INT(struct conf, from, 0, 0, 4095, "", "first layer that is repeated, from 0"),
     INT(struct conf, to, 0, 0, 4095, "", "last one"),
     INT(struct conf, times, 2, 1, 64, "", "how often they occur, one copy being the first"),
-    BOOL(struct conf, silent, false, "what repeats a layer adds nothing to the stream at first"),
+    BOOL(struct conf, identity, false, "what repeats a layer adds nothing to the stream at first"),
     { 0 }
 };
 
@@ -29,7 +29,7 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     struct ints of = { m->model->layers, arena_alloc(m->arena, (size_t)m->model->layers * sizeof(int)) };
     for (int i = 0; i < of.n; i++)
         of.value[i] = i < c->from ? i : i < end ? c->from + (i - c->from) % length : i - length * (c->times - 1);
-    return mapping_layer(m, l, of, c->silent);
+    return mapping_layer(m, l, of, c->identity);
 }
 
 const struct module map_cycle = {

@@ -1,13 +1,13 @@
 /* Other layers: layer i is a copy of the other model's layer of[i]. SOLAR (Kim 2023, arXiv 2312.15166) overlaps two
-   copies: of 32 layers 0 .. 23, then 8 .. 31. silent: of a layer that stands there for the second time the branches
+   copies: of 32 layers 0 .. 23, then 8 .. 31. identity: of a layer that stands there for the second time the branches
    write nothing at first, so that where they are added to the stream the function is that of the layers named once, in
    their order (LLaMA Pro, Wu 2024). Settings that differ by layer, as windows do, are those of this model. */
 #include "model/module.h"
 
-struct conf { struct ints of; int silent; };
+struct conf { struct ints of; int identity; };
 static const struct param params[] = {
     INTS(struct conf, of, 0, 4095, "the other model's layer that each of this model's is a copy of, from 0"),
-    BOOL(struct conf, silent, false, "what repeats a layer adds nothing to the stream at first"),
+    BOOL(struct conf, identity, false, "what repeats a layer adds nothing to the stream at first"),
     { 0 }
 };
 
@@ -21,7 +21,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
 static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
 {
     const struct conf *c = self.conf;
-    return mapping_layer(m, l, c->of, c->silent);
+    return mapping_layer(m, l, c->of, c->identity);
 }
 
 const struct module map_layers = {

@@ -3,15 +3,15 @@
    they are chosen together (He 2024, arXiv 2410.07524). What gates take from the sum, `down` makes up for, exactly
    where gates of the chosen sum to a constant, and otherwise as if all experts scored alike; a router that is not
    normalised begins better with small weights. The function stays where it is exact and top_k is a multiple of G.
-   redrawn: share of an expert's hidden neurons that are drawn anew, as wide as the copied weights are (Drop-Upcycling,
+   reinit: share of an expert's hidden neurons that are drawn anew, as wide as the copied weights are (Drop-Upcycling,
    Nakamura 2025, arXiv 2502.19261). shuffle: each copy is cut in another order (Qwen2-57B-A14B). Shared experts begin
    with draws, and write nothing at first. Layers that are dense here too stay as they are. */
 #include "model/module.h"
 #include <string.h>
 
-struct conf { double redrawn; int shuffle, compensate, tie; };
+struct conf { double reinit; int shuffle, compensate, tie; };
 static const struct param params[] = {
-    REAL(struct conf, redrawn, 0, 0, 1, "", "share of the hidden neurons of each expert that are drawn anew"),
+    REAL(struct conf, reinit, 0, 0, 1, "", "share of the hidden neurons of each expert that are drawn anew"),
     BOOL(struct conf, shuffle, false, "each copy's neurons are in an order of their own before it is cut"),
     BOOL(struct conf, compensate, true, "the projection down makes up for what gates take from the sum"),
     BOOL(struct conf, tie, true, "the parts of one copy have one row of the router"),
@@ -48,8 +48,8 @@ static const int32_t *neurons_of(struct mapping *m, const struct conf *c, int la
             int64_t from = part * k.width + f;
             place[e * k.width + f] = all ? all[from] : (int32_t)from;
         }
-        const int32_t *drawn = order_of(m, layer, "redrawn", e, k.width);
-        for (int64_t f = 0; f < (int64_t)(c->redrawn * (double)k.width); f++) place[e * k.width + drawn[f]] = -1;
+        const int32_t *drawn = order_of(m, layer, "reinit", e, k.width);
+        for (int64_t f = 0; f < (int64_t)(c->reinit * (double)k.width); f++) place[e * k.width + drawn[f]] = -1;
     }
     return place;
 }

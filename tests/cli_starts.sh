@@ -21,7 +21,7 @@ return sl.study {
 }
 LUA
 }
-mapped='map = { "cycle", from = 0, to = 0, times = 3, silent = true }'
+mapped='map = { "cycle", from = 0, to = 0, times = 3, identity = true }'
 variants='parent = {}, on = { init = { "from", run = "parent", step = 11 } },
     a_deep = { layers = 4, init = { "from", run = "on", '$mapped' } },
     a_sparse = { ffn = moe, init = { "from", run = "parent", map = "upcycle", average = true } },'

@@ -155,9 +155,9 @@ static void test_function_stays(void **state)
         TEXT({"init": {"module": "from", "run": "x"}}),
         TEXT({"init": {"module": "from", "run": "x"}, "adapter": {"module": "lora", "also": "gain"}}),
         TEXT({"layers": 5, "init": {"module": "from", "run": "x", "map": {"module": "layers", "of": [0, 1, 1, 2, 2],
-              "silent": true}}}),
+              "identity": true}}}),
         TEXT({"layers": 7, "init": {"module": "from", "run": "x", "map": {"module": "cycle", "from": 1, "to": 2,
-              "times": 3, "silent": true}}}),
+              "times": 3, "identity": true}}}),
         TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 48, "router": {"module": "staged", "top_k": 2,
               "normalize": "after"}}, "init": {"module": "from", "run": "x", "map": "upcycle"}}),
         TEXT({"ffn": {"module": "moe", "experts": 12, "d_ff": 16, "router": {"module": "staged", "top_k": 6,
@@ -236,7 +236,7 @@ static void test_function_changes(void **state)
               "times": 3}}}),
         TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 48, "router": {"module": "staged", "top_k": 2,
               "normalize": "after"}}, "init": {"module": "from", "run": "x", "map": {"module": "upcycle",
-              "redrawn": 0.5}}}),
+              "reinit": 0.5}}}),
         TEXT({"init": {"module": "from", "run": "x", "fresh": "head.*", "left": "head.*"}}),
     };
     (void)state;
@@ -261,7 +261,7 @@ static real *values_of(struct session *s, const char *path, int64_t *n)
 static void test_neurons_are_redrawn(void **state)
 {
     static const char set[] = TEXT({"ffn": {"module": "moe", "experts": 2, "d_ff": 48, "router": {"module": "staged",
-        "top_k": 1}}, "init": {"module": "from", "run": "x", "map": {"module": "upcycle", "redrawn": 0.25,
+        "top_k": 1}}, "init": {"module": "from", "run": "x", "map": {"module": "upcycle", "reinit": 0.25,
         "compensate": false}}});
     (void)state;
     struct donated_run from;

@@ -213,7 +213,7 @@
 ---@class sluice.map.layers
 ---@field [1]? "layers"
 ---@field of? integer[] the other model's layer that each of this model's is a copy of, from 0; default {}, 0 … 4095
----@field silent? boolean what repeats a layer adds nothing to the stream at first; default false
+---@field identity? boolean what repeats a layer adds nothing to the stream at first; default false
 
 ---a run of layers occurs several times (WeLM, stacking)
 ---@class sluice.map.cycle
@@ -221,12 +221,12 @@
 ---@field from? integer first layer that is repeated, from 0; default 0, 0 … 4095
 ---@field to? integer last one; default 0, 0 … 4095
 ---@field times? integer how often they occur, one copy being the first; default 2, 1 … 64
----@field silent? boolean what repeats a layer adds nothing to the stream at first; default false
+---@field identity? boolean what repeats a layer adds nothing to the stream at first; default false
 
 ---dense feed-forwards become experts
 ---@class sluice.map.upcycle
 ---@field [1]? "upcycle"
----@field redrawn? number share of the hidden neurons of each expert that are drawn anew; default 0, 0 … 1
+---@field reinit? number share of the hidden neurons of each expert that are drawn anew; default 0, 0 … 1
 ---@field shuffle? boolean each copy's neurons are in an order of their own before it is cut; default false
 ---@field compensate? boolean the projection down makes up for what gates take from the sum; default true
 ---@field tie? boolean the parts of one copy have one row of the router; default true

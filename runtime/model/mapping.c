@@ -90,7 +90,7 @@ static bool is_written_by(const struct mapping *m, const struct leaf *l)
     return w && role_writes(w->role);
 }
 
-struct made mapping_layer(struct mapping *m, const struct leaf *l, struct ints of, bool silent)
+struct made mapping_layer(struct mapping *m, const struct leaf *l, struct ints of, bool identity)
 {
     const char *rest;
     int layer = path_layer(l->path, &rest), from = layer < 0 ? -1 : of.value[layer];
@@ -99,7 +99,7 @@ struct made mapping_layer(struct mapping *m, const struct leaf *l, struct ints o
     if (from >= m->donor->layers)
         return mapping_fail(m, "init.map: layer %d is to be a copy of layer %d, and %s has %d, counted from 0", layer,
                             from, m->start->run, m->donor->layers);
-    if (again && silent && is_written_by(m, l)) return mapping_of(m, "zeros where a layer is repeated", 0, NULL);
+    if (again && identity && is_written_by(m, l)) return mapping_of(m, "zeros where a layer is repeated", 0, NULL);
     return mapping_as(m, l, layer < 0 ? l->path : path_in_layer(m, l->path, from), NULL);
 }
 

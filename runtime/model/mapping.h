@@ -62,9 +62,9 @@ int path_layer(const char *path, const char **rest);
 const char *path_in_layer(struct mapping *m, const char *path, int layer);            /* the same in another layer */
 /* The tensor of this path as it is. A buffer that the donor has not is drawn, as a new model's. */
 struct made mapping_as(struct mapping *m, const struct leaf *l, const char *path, const char *how);
-/* The tensor of the same name in the donor's layer of[its own]. silent: where that layer has occurred before, what its
-   branches write with is zero. */
-struct made mapping_layer(struct mapping *m, const struct leaf *l, struct ints of, bool silent);
+/* The tensor of the same name in the donor's layer of[its own]. identity: where that layer has occurred before, what
+   its branches write with is zero. */
+struct made mapping_layer(struct mapping *m, const struct leaf *l, struct ints of, bool identity);
 struct made mapping_of(struct mapping *m, const char *how, int n, const struct donation *part);
 int32_t *mapping_places(struct mapping *m, int64_t n);                                /* room for a table of a part */
 
