@@ -14,7 +14,7 @@ static int32_t after(int64_t i) { return i < S ? S : 0; }   /* the first sequenc
 #define FOUR \
     .q = real_in(g, 4, 2, 4), .k = real_in(g, 4, 1, 4), .v = real_in(g, 4, 1, 4), \
     .start = count_in(g, SHAPE(1, 4), none), .scale = 0.5
-#define PLAIN QKV(B * S, 4, 2, 8), STARTS(documents), .scale = 0.4
+#define USUAL QKV(B * S, 4, 2, 8), STARTS(documents), .scale = 0.4
 #define HERE(CASE) \
     CASE(attention, golden, ATTEND(FOUR)) \
     CASE(attention, golden_cap, ATTEND(FOUR, .softcap = 0.5)) \
@@ -23,20 +23,20 @@ static int32_t after(int64_t i) { return i < S ? S : 0; }   /* the first sequenc
     CASE(attention, golden_chunk, ATTEND(FOUR, .chunk = 2)) \
     CASE(attention, golden_bias, ATTEND(FOUR, .rel = real_in(g, 4, 2, 3))) \
     CASE(attention, golden_all, ATTEND(FOUR, .softcap = 0.5, .sink = real_in(g, 4, 2), .rel = real_in(g, 4, 2, 3))) \
-    CASE(attention, plain, ATTEND(PLAIN)) \
+    CASE(attention, plain, ATTEND(USUAL)) \
     CASE(attention, within, ATTEND(WITHIN, .values = 5, EXTRAS(B * S))) \
     CASE(attention, apart, ATTEND(WITHIN, .v = act_in(g, B * S, 2, 5), EXTRAS(B * S))) \
-    CASE(attention, sink, ATTEND(PLAIN, .sink = real_in(g, 4))) \
-    CASE(attention, token_sink, ATTEND(PLAIN, .sink = real_in(g, B * S, 4))) \
+    CASE(attention, sink, ATTEND(USUAL, .sink = real_in(g, 4))) \
+    CASE(attention, token_sink, ATTEND(USUAL, .sink = real_in(g, B * S, 4))) \
     CASE(attention, blind_sink, ATTEND(QKV(B * S, 4, 2, 8), STARTS(after), .scale = 0.4, .sink = real_in(g, 4))) \
-    CASE(attention, high_cap, ATTEND(PLAIN, .softcap = 1e6)) \
-    CASE(attention, low_cap, ATTEND(PLAIN, .softcap = 0.1)) \
-    CASE(attention, bias, ATTEND(PLAIN, .rel = act_in(g, B * S, 4, 20))) \
-    CASE(attention, wide_bias, ATTEND(PLAIN, .rel = act_in(g, B * S, 4, S))) \
-    CASE(attention, chunk_of_all, ATTEND(PLAIN, .chunk = S)) \
-    CASE(attention, chunk_of_one, ATTEND(PLAIN, .chunk = 1)) \
-    CASE(attention, chunks, ATTEND(PLAIN, .chunk = 30)) \
-    CASE(attention, all, ATTEND(PLAIN, EXTRAS(B * S))) \
+    CASE(attention, high_cap, ATTEND(USUAL, .softcap = 1e6)) \
+    CASE(attention, low_cap, ATTEND(USUAL, .softcap = 0.1)) \
+    CASE(attention, bias, ATTEND(USUAL, .rel = act_in(g, B * S, 4, 20))) \
+    CASE(attention, wide_bias, ATTEND(USUAL, .rel = act_in(g, B * S, 4, S))) \
+    CASE(attention, chunk_of_all, ATTEND(USUAL, .chunk = S)) \
+    CASE(attention, chunk_of_one, ATTEND(USUAL, .chunk = 1)) \
+    CASE(attention, chunks, ATTEND(USUAL, .chunk = 30)) \
+    CASE(attention, all, ATTEND(USUAL, EXTRAS(B * S))) \
     CASE(attention, step, ATTEND(.q = act_in(g, B * NEW, 4, 8), .k = act_in(g, B, CACHE, 2, 8), \
          .v = act_in(g, B, CACHE, 2, 8), .start = count_in(g, SHAPE(B, NEW), late), \
          .pos = int_in(g, SHAPE(1), S - NEW), .scale = 0.4, EXTRAS(B * NEW))) \
@@ -341,15 +341,15 @@ static void test_cache(void **state)
 }
 
 #define REFUSED(CASE) \
-    CASE(few_sinks, "'sink' is [3], [H] or [T,H] is needed: H is 4 in 'q'", ATTEND(PLAIN, .sink = real_in(g, 3))) \
-    CASE(narrow_sink, "'sink' is ACT, REAL is needed", ATTEND(PLAIN, .sink = act_in(g, 4))) \
-    CASE(one_bias, "'rel' is [300,4], [T,H,R] is needed", ATTEND(PLAIN, .rel = real_in(g, B * S, 4))) \
-    CASE(biases_of_others, "H is 4 in 'q', not 2", ATTEND(PLAIN, .rel = real_in(g, B * S, 2, 5))) \
+    CASE(few_sinks, "'sink' is [3], [H] or [T,H] is needed: H is 4 in 'q'", ATTEND(USUAL, .sink = real_in(g, 3))) \
+    CASE(narrow_sink, "'sink' is ACT, REAL is needed", ATTEND(USUAL, .sink = act_in(g, 4))) \
+    CASE(one_bias, "'rel' is [300,4], [T,H,R] is needed", ATTEND(USUAL, .rel = real_in(g, B * S, 4))) \
+    CASE(biases_of_others, "H is 4 in 'q', not 2", ATTEND(USUAL, .rel = real_in(g, B * S, 2, 5))) \
     CASE(no_values, "values = 0, without v: must be 1 to 8", ATTEND(WITHIN)) \
     CASE(wider_values, "values = 9, without v: must be 1 to 8", ATTEND(WITHIN, .values = 9)) \
-    CASE(both_values, "values = 3: there is v", ATTEND(PLAIN, .values = 3)) \
-    CASE(chunk, "chunk = -1, it must be at least 0", ATTEND(PLAIN, .chunk = -1)) \
-    CASE(cap, "softcap = -1, it must be at least 0", ATTEND(PLAIN, .softcap = -1))
+    CASE(both_values, "values = 3: there is v", ATTEND(USUAL, .values = 3)) \
+    CASE(chunk, "chunk = -1, it must be at least 0", ATTEND(USUAL, .chunk = -1)) \
+    CASE(cap, "softcap = -1, it must be at least 0", ATTEND(USUAL, .softcap = -1))
 
 TEST_REFUSALS(REFUSED)
 

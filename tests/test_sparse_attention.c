@@ -27,7 +27,7 @@ static int32_t twice(int64_t i) { static const int32_t at[] = { 3, 1, 3, -1 }; r
 #define SIX(chosen) \
     .q = real_in(g, 6, 2, 4), .k = real_in(g, 6, 1, 4), .v = real_in(g, 6, 1, 4), \
     .start = count_in(g, SHAPE(1, 6), none), .scale = 0.5, .index = count_in(g, SHAPE(6, chosen), none)
-#define PLAIN QKV(B * S, 4, 2, 8), .start = count_in(g, SHAPE(B, S), documents), .scale = 0.4
+#define USUAL QKV(B * S, 4, 2, 8), .start = count_in(g, SHAPE(B, S), documents), .scale = 0.4
 #define INDEXER(S_, start_, ...) \
     index_topk(g, (struct index_topk){ .q = act_in(g, B * (S_), 3, 8), .w = real_in(g, B * (S_), 3), \
                .start = count_in(g, SHAPE(B, S_), start_), __VA_ARGS__ })
@@ -47,10 +47,10 @@ static int32_t twice(int64_t i) { static const int32_t at[] = { 3, 1, 3, -1 }; r
     CASE(block_topk, whole, BLOCKS_OF(S, documents, .k = act_in(g, B * S, 2, 8), .chosen = 4, .block = 5)) \
     CASE(block_topk, step, BLOCKS_OF(NEW, late, .k = act_in(g, B, CACHE, 2, 8), .pos = int_in(g, SHAPE(1), S - NEW), \
          .chosen = 4, .block = 5)) \
-    CASE(attention, all_blocks, ATTEND(PLAIN, .block = 10, .index = count_in(g, SHAPE(B * S, 4, 9), blocks))) \
-    CASE(attention, own_block, ATTEND(PLAIN, .block = 10, .index = count_in(g, SHAPE(B * S, 1), own_block))) \
-    CASE(attention, chunks, ATTEND(PLAIN, .chunk = 10)) \
-    CASE(attention, of_head, ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, 4, CHOSEN), some_of_token))) \
+    CASE(attention, all_blocks, ATTEND(USUAL, .block = 10, .index = count_in(g, SHAPE(B * S, 4, 9), blocks))) \
+    CASE(attention, own_block, ATTEND(USUAL, .block = 10, .index = count_in(g, SHAPE(B * S, 1), own_block))) \
+    CASE(attention, chunks, ATTEND(USUAL, .chunk = 10)) \
+    CASE(attention, of_head, ATTEND(USUAL, .index = count_in(g, SHAPE(B * S, 4, CHOSEN), some_of_token))) \
     CASE(attention, alone, ATTEND(.q = act_in(g, B * S, 4, 8), .k = act_in(g, B, S, 2, 8), .v = act_in(g, B, S, 2, 8), \
          .start = count_in(g, SHAPE(B, S), documents), .scale = 0.4, .index = count_in(g, SHAPE(B * S, S), seen))) \
     CASE(attention, golden, ATTEND(FOUR, PERMUTED)) \
@@ -59,12 +59,12 @@ static int32_t twice(int64_t i) { static const int32_t at[] = { 3, 1, 3, -1 }; r
     CASE(attention, golden_chunk, ATTEND(FOUR, PERMUTED, .chunk = 2)) \
     CASE(attention, golden_three, ATTEND(SIX(3))) \
     CASE(attention, golden_six, ATTEND(SIX(6))) \
-    CASE(attention, plain, ATTEND(PLAIN)) \
-    CASE(attention, all, ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, S), all))) \
-    CASE(attention, some, ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, CHOSEN), some))) \
-    CASE(attention, nobody, ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, CHOSEN), nobody))) \
-    CASE(attention, zero_and_nobody, ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, 2), zero_and_nobody))) \
-    CASE(attention, twice, ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, 4), twice))) \
+    CASE(attention, plain, ATTEND(USUAL)) \
+    CASE(attention, all, ATTEND(USUAL, .index = count_in(g, SHAPE(B * S, S), all))) \
+    CASE(attention, some, ATTEND(USUAL, .index = count_in(g, SHAPE(B * S, CHOSEN), some))) \
+    CASE(attention, nobody, ATTEND(USUAL, .index = count_in(g, SHAPE(B * S, CHOSEN), nobody))) \
+    CASE(attention, zero_and_nobody, ATTEND(USUAL, .index = count_in(g, SHAPE(B * S, 2), zero_and_nobody))) \
+    CASE(attention, twice, ATTEND(USUAL, .index = count_in(g, SHAPE(B * S, 4), twice))) \
     CASE(attention, step, ATTEND(.q = act_in(g, B * NEW, 4, 8), .k = act_in(g, B, CACHE, 2, 8), \
          .v = act_in(g, B, CACHE, 2, 8), .start = count_in(g, SHAPE(B, NEW), late), \
          .pos = int_in(g, SHAPE(1), S - NEW), .scale = 0.4, .index = count_in(g, SHAPE(B * NEW, CHOSEN), none))) \
@@ -559,12 +559,12 @@ static void test_costs(void **state)
 }
 
 #define REFUSED(CASE) \
-    CASE(index_rank, "'index' is [180], [T,X] or [T,H,X] is needed", ATTEND(PLAIN, \
+    CASE(index_rank, "'index' is [180], [T,X] or [T,H,X] is needed", ATTEND(USUAL, \
          .index = count_in(g, SHAPE(B * S), none))) \
-    CASE(index_tokens, "T is 180", ATTEND(PLAIN, .index = count_in(g, SHAPE(3, 5), none))) \
-    CASE(index_floats, "'index' is REAL, I32 is needed", ATTEND(PLAIN, .index = real_in(g, B * S, 5))) \
-    CASE(blocks_wide, "at most 4096", ATTEND(PLAIN, .block = 300, .index = count_in(g, SHAPE(B * S, 15), none))) \
-    CASE(blocks_alone, "no index names blocks", ATTEND(PLAIN, .block = 3)) \
+    CASE(index_tokens, "T is 180", ATTEND(USUAL, .index = count_in(g, SHAPE(3, 5), none))) \
+    CASE(index_floats, "'index' is REAL, I32 is needed", ATTEND(USUAL, .index = real_in(g, B * S, 5))) \
+    CASE(blocks_wide, "at most 4096", ATTEND(USUAL, .block = 300, .index = count_in(g, SHAPE(B * S, 15), none))) \
+    CASE(blocks_alone, "no index names blocks", ATTEND(USUAL, .block = 3)) \
     CASE(no_positions, "say nothing of them", ATTEND(.q = act_in(g, B * S, 4, 8), .k = act_in(g, B, S, 2, 8), \
          .v = act_in(g, B, S, 2, 8), .start = count_in(g, SHAPE(B, S), none), .scale = 1, .window = 3, \
          .index = count_in(g, SHAPE(B * S, 3), none))) \
@@ -574,7 +574,7 @@ static void test_costs(void **state)
     CASE(block_heads, "cannot share 3 key heads", BLOCKS_OF(S, none, .k = act_in(g, B * S, 3, 8), .chosen = 1, \
          .block = 2)) \
     CASE(block_rank, "must be [T,G,W]", BLOCKS_OF(S, none, .k = act_in(g, B, S, 2, 8), .chosen = 1, .block = 2)) \
-    CASE(index_wide, "at most 4096", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, 4097), none))) \
+    CASE(index_wide, "at most 4096", ATTEND(USUAL, .index = count_in(g, SHAPE(B * S, 4097), none))) \
     CASE(chosen, "chosen = 0, it must be 1 to 4096", INDEXER(S, none, .k = act_in(g, B * S, 8))) \
     CASE(width, "N is 8 in 'q', not 7", INDEXER(S, none, .k = act_in(g, B * S, 7), .chosen = 3)) \
     CASE(keys, "T is 180 in 'q', not 90", INDEXER(S, none, .k = act_in(g, S, 8), .chosen = 3)) \
