@@ -46,10 +46,29 @@ static bool has_codes(const struct tiny *t)
     return found;
 }
 
+/* A real parameter as it is set. */
+static double real_of(struct pick pick, const char *name)
+{
+    const struct param *p = pick.module->params;
+    while (strcmp(p->name, name) != 0) p++;
+    return *(const double *)((const char *)pick.conf + p->offset);
+}
+
+/* Whether an expert has room for as many at its first factor as at its last, in sequences of so few tokens. */
+static bool is_one_room(const struct tiny *t)
+{
+    struct pick ffn = t->model.ffn.pick[0], dispatch = module_part(ffn, SLOT_DISPATCH);
+    const struct leaf *router = leaves_find(t->leaves, "layers.0.ffn.router.weight");
+    double takes = module_traits(t->model.block.pick[0]).takes, tokens = (takes > 0 ? takes : 1) * t->model.seq;
+    if (!router || takes == 0) return false;
+    double even = module_traits(module_part(ffn, SLOT_ROUTER)).top_k * tokens / (double)router->values.dim[0];
+    return ceil(even * real_of(dispatch, "factor")) == ceil(even * real_of(dispatch, "start"));
+}
+
 /* Branches that are normalised are not scaled by depth, a head that is not tied leaves embeddings as wide as usual;
    attention may turn nothing of a head by positions, and where nothing turns, a norm behind it is one before it; a
    warm-up of one step is at its end; a router may have no weights. Nothing happens to weights that are frozen, and
-   those in codes are multiplied by their own op: conf_agree refuses what would. */
+   those in codes are multiplied by their own op: conf_agree refuses what would. A ramp of room may have one size. */
 static bool is_silent(const struct toggle *t, const struct tiny *both)
 {
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;
@@ -65,6 +84,7 @@ static bool is_silent(const struct toggle *t, const struct tiny *both)
         return !has_weight(both, ROLE_EMBED);
     if (t->module->slot == SLOT_OPTIM && t->param && strcmp(t->param->name, "state") == 0)
         if (!has_weight(both, ROLE_EMBED)) return true;     /* of dion and soap it is that of their AdamW */
+    if (t->module->slot == SLOT_DISPATCH && t->param && strcmp(t->param->name, "hold") == 0) return is_one_room(both);
     if (t->module->slot == SLOT_CONSTRAINT) return !has_weight(both, ROLE_EMBED);
     if (t->module->slot == SLOT_FP8) return has_codes(both);
     if (t->module->slot != SLOT_INIT) return false;

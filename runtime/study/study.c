@@ -21,34 +21,6 @@ bool study_is_name(const char *name)
     return begin > 0 && length <= STUDY_NAME_MAX;
 }
 
-/* A configuration that study_resolve or study_open has checked. */
-enum backend_kind variant_backend(const struct variant *v)
-{
-    const char *word = json_string_value(json_object_get(json_object_get(v->config, "train"), "backend"));
-    return word && strcmp(word, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU;
-}
-
-static int64_t tokens_of(const struct train_conf *train, int64_t seq, int64_t steps)
-{
-    struct ramps ramps = train_ramps(train, seq);
-    return train_sequences(&ramps, steps) * seq;
-}
-
-int64_t variant_tokens_of(const struct variant *v, int64_t steps)
-{
-    struct train_conf train;
-    struct problems problems = { 0 };
-    struct arena *arena = arena_new();
-    train_load(json_object_get(v->config, "train"), arena, &train, &problems);
-    int64_t seq = json_integer_value(config_get(v->config, "model.seq")),
-            tokens = problems.n ? 0 : tokens_of(&train, seq, steps ? steps : train.steps);
-    problems_free(&problems);
-    arena_free(arena);
-    return tokens;
-}
-
-int64_t variant_tokens(const struct variant *v) { return variant_tokens_of(v, 0); }
-
 /* ---- one configuration, built and measured ---- */
 
 /* FLOPs of a token; tokens of the run */
@@ -123,7 +95,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         out->counts = model_count(leaves);
         out->fingerprint = fingerprint_of(g, eval, decode);
         if (module_traits(train->guard).goes_back) out->fingerprint = hash_more(out->fingerprint, "back", 4);
-        out->tokens = tokens_of(train, model->seq, train->steps);
+        out->tokens = train_tokens(train, model->seq, train->steps);
         out->records = leaves_find(leaves, "place") != NULL;
         out->replays = false;
         for (int i = 0; i < leaves->n; i++) out->replays |= inputs_choices_layer(leaves->leaf[i]) >= 0;
@@ -445,19 +417,6 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
                         near ? "'?)" : "");
     }
     return problems->n - before;
-}
-
-int study_variant(const struct study *s, const char *name)
-{
-    for (int i = 0; i < s->n_variants; i++) if (strcmp(s->variant[i].name, name) == 0) return i;
-    return -1;
-}
-
-const char *study_nearest(const struct study *s, const char *name)
-{
-    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
-    for (int i = 0; i < s->n_variants; i++) known[i] = s->variant[i].name;
-    return nearest_name(name, known);
 }
 
 static int find_baseline(struct study *s, const char *name, struct problems *problems)

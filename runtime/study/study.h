@@ -113,6 +113,7 @@ int study_map(const json_t *config, const struct donor *donor, struct mapping *m
 int study_donor(const struct study *s, int variant, struct donor *out, struct arena *a, struct err *e);
 
 int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */
+int64_t train_tokens(const struct train_conf *train, int64_t seq, int64_t steps);
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 int64_t variant_tokens_of(const struct variant *v, int64_t steps);          /* in so many of its steps; 0: all */
 enum backend_kind variant_backend(const struct variant *v);

@@ -1,0 +1,46 @@
+/* What is known of a study's variants: their names, where they compute, how many tokens they see. */
+#include "study.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A configuration that study_resolve or study_open has checked. */
+enum backend_kind variant_backend(const struct variant *v)
+{
+    const char *word = json_string_value(json_object_get(json_object_get(v->config, "train"), "backend"));
+    return word && strcmp(word, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU;
+}
+
+int64_t train_tokens(const struct train_conf *train, int64_t seq, int64_t steps)
+{
+    struct ramps ramps = train_ramps(train, seq);
+    return train_sequences(&ramps, steps) * seq;
+}
+
+int64_t variant_tokens_of(const struct variant *v, int64_t steps)
+{
+    struct train_conf train;
+    struct problems problems = { 0 };
+    struct arena *arena = arena_new();
+    train_load(json_object_get(v->config, "train"), arena, &train, &problems);
+    int64_t seq = json_integer_value(config_get(v->config, "model.seq")),
+            tokens = problems.n ? 0 : train_tokens(&train, seq, steps ? steps : train.steps);
+    problems_free(&problems);
+    arena_free(arena);
+    return tokens;
+}
+
+int64_t variant_tokens(const struct variant *v) { return variant_tokens_of(v, 0); }
+
+int study_variant(const struct study *s, const char *name)
+{
+    for (int i = 0; i < s->n_variants; i++) if (strcmp(s->variant[i].name, name) == 0) return i;
+    return -1;
+}
+
+const char *study_nearest(const struct study *s, const char *name)
+{
+    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
+    for (int i = 0; i < s->n_variants; i++) known[i] = s->variant[i].name;
+    return nearest_name(name, known);
+}
