@@ -23,7 +23,7 @@
 #define TEXT(...) #__VA_ARGS__
 enum { SEQ = 16, BATCH = 2, VOCAB = 61, STEPS = 20 };
 
-static int steps = STEPS;                                   /* of a curve */
+static int curve_steps = STEPS;
 static const char *const presets[] = { "baseline-nano", "welm-nano" };
 static const char *const smaller = TEXT({ "layers": 3, "ffn.experts": 4, "ffn.d_ff": 24 });
 
@@ -210,7 +210,7 @@ static void curve(const char *preset, const char *train_keys, int steps)
 static void test_curves(void **state)
 {
     (void)state;
-    for (int i = 0; i < COUNT(presets); i++) curve(presets[i], "{}", steps);
+    for (int i = 0; i < COUNT(presets); i++) curve(presets[i], "{}", curve_steps);
 }
 
 /* Flips are looked for in the last micro-batch alone. */
@@ -228,15 +228,15 @@ static void test_curves_in_bf16(void **state)
     for (int i = 0; i < COUNT(presets); i++) {
         struct pair p = pair_new(presets[i], TEXT({"precision": "bf16", "optim": {"module": "adamw", "lr": 0.002}}));
         double most = 0;
-        for (int step = 0; step < steps; step++) {
+        for (int step = 0; step < curve_steps; step++) {
             train_step(p.cpu, step);
             train_step(p.cuda, step);
             most = fmax(most, distance(&p) / loss_of(p.cpu));
             if (!(most < tolerance))
                 fail_msg("%s in bf16: the losses of step %d are a share of %.3g apart", presets[i], step, most);
         }
-        print_message("%s in bf16: %d steps, losses at most a share of %.2g apart, the last %.4f\n", presets[i], steps,
-                      most, loss_of(p.cpu));
+        print_message("%s in bf16: %d steps, losses at most a share of %.2g apart, the last %.4f\n", presets[i],
+                      curve_steps, most, loss_of(p.cpu));
         pair_free(p);
     }
 }
@@ -388,7 +388,7 @@ int main(int n, char **word)
     };
     if (n == 4 && strcmp(word[1], "bits") == 0) return print_bits(word[2], word[3]);
     bool sample = n > 1 && strcmp(word[1], "sample") == 0 && !getenv("SLUICE_FULL");
-    if (sample) steps = 4;
+    if (sample) curve_steps = 4;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return sample ? failed : failed + cmocka_run_group_tests(schedules, NULL, NULL);
 }
