@@ -23,8 +23,8 @@ model    | base graph plan modules/list | build config inputs mapping model modu
 data     | base model                | data
 store    | base                      | store
 study    | base backend model data   | study
-train    | base cpu plan model store study | adapters checkpoint coords decoder disk merge metrics routes
-train    |                           | run start train trained
+train    | base cpu plan model store study | averaged checkpoint coords decoder disk metrics model_file routes
+train    |                           | run safetensors start train trained
 modules  | model/module              | list
 lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs stats views views_write

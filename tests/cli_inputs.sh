@@ -83,7 +83,9 @@ for command in show export fsck "sample --tokens 4"; do
 done
 newest=$(ls -d "$run"/checkpoints/step-* | tail -1)
 for file in manifest.json state.safetensors; do
-    in_place_of "$newest/$file" "$sluice" sample "$run" --tokens 4 --checkpoint "$newest"
+    for command in "sample --tokens 4" "ckpt inspect" "ckpt convert -o model.safetensors"; do
+        in_place_of "$newest/$file" "$sluice" $command "$newest"
+    done
 done
 put pipe pipe
 for command in show export fsck watch; do at_once 4 'is a named pipe' "$sluice" $command pipe; done

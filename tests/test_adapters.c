@@ -4,6 +4,7 @@
 #include "graph/ops.h"
 #include "train/adapters.h"
 #include "train/checkpoint.h"
+#include "train/model_file.h"
 
 #include <unistd.h>
 
@@ -167,13 +168,19 @@ static void test_merged(void **state)
     };
     for (int i = 0; i < COUNT(model); i++) {
         struct tiny t = started(model[i].with, fast, MODE_TRAIN), plain = started(model[i].plain, NULL, MODE_TRAIN);
+        json_t *config = json_pack("{s:o}", "model", config_write(&model_schema, &t.model));
+        const struct model_source from = { config, t.leaves, t.state, t.model.adapter };
+        char path[] = "/tmp/sluice-merged-XXXXXX";
         struct err e;
+        close(mkstemp(path));
         for (int step = 0; step < 20; step++) tiny_step(&t, step);
         tiny_forward(&t);
         const struct leaf *q = tiny_leaf(&t, "layers.0.attention.q.weight");
         void *before = xmalloc(leaf_bytes(q));
         memcpy(before, state_data(t.state, q), leaf_bytes(q));
-        if (adapters_merge(t.model.adapter, t.leaves, t.state, plain.leaves, plain.state, &e)) fail_msg("%s", e.text);
+        if (model_file_write(path, &from, &(struct model_form){ "F32", .merged = true }, &e) ||
+            model_file_read(path, plain.leaves, plain.state, &e))
+            fail_msg("%s", e.text);
         assert_memory_equal(before, state_data(t.state, q), leaf_bytes(q));
         tiny_forward(&plain);
         for (int n = 0, m = 0; n < t.graph->n; n++) {
@@ -186,7 +193,11 @@ static void test_merged(void **state)
             free(x);
             free(y);
         }
-        assert_int_equal(adapters_merge(plain.model.adapter, plain.leaves, plain.state, t.leaves, t.state, &e), -1);
+        json_decref(config);
+        config = model_file_config(path, &e);
+        assert_string_equal(json_string_value(config_get(config, "model.adapter.module")), "none");
+        json_decref(config);
+        unlink(path);
         free(before);
         tiny_free(&t);
         tiny_free(&plain);

@@ -1,5 +1,6 @@
 /* sluice plan: what a study would cost, before anything runs. */
 #include "train/disk.h"
+#include "mapping_print.h"
 #include "roofline.h"
 #include "script.h"
 #include "stats.h"
@@ -379,38 +380,20 @@ static void print_weights(const json_t *config, bool json)
     arena_free(arena);
 }
 
-/* A line for tensors that are alike but for their layer. */
 static enum code print_map(const struct study *s, const char *name, bool json)
 {
-    static const char *const columns[] = { "tensor", "layers", "shape", "from", "how" };
     struct arena *arena = arena_new();
     struct leaves *leaves = NULL;
     struct mapping m;
-    struct mapping_line *line;
     struct err e;
     int64_t step;
     int variant = study_variant(s, name);
     int failure = variant_start(&s->variant[variant], &step) ? start_map(s, variant, &m, &leaves, arena, &e)
                                                : err_set(&e, "%s begins with draws: init = { \"from\", run = .. } "
                                                              "begins with another's weights", name);
-    struct table *t = table_new(columns, COUNT(columns));
-    json_t *list = json_array();
-    int n = failure ? 0 : mapping_lines(&m, &line);
-    for (int i = 0; i < n; i++) {
-        char shape[64];
-        shape_text(line[i].shape, shape);
-        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:s}", "tensor", line[i].name, "layers",
-                                              line[i].layers, "shape", shape, "from", line[i].from, "of", line[i].of,
-                                              "how", line[i].how));
-        table_cell(t, "%s", line[i].name);
-        table_cell(t, "%d", line[i].layers);
-        table_cell(t, "%s", shape);
-        table_cell(t, "%s%s%s", strcmp(line[i].from, line[i].name) == 0 ? "" : line[i].from,
-                   line[i].moved ? "layers" : "", line[i].moved ? line[i].of : "");
-        table_cell(t, "%s", *line[i].how ? line[i].how : "as it is");
-    }
-    table_print(t, json || failure ? NULL : stdout);
-    if (json && !failure) print_sorted(list);
+    json_t *list = json && !failure ? mapping_json(&m) : NULL;
+    if (list) print_sorted(list);
+    else if (!failure) mapping_print(&m, stdout);
     json_decref(list);
     if (leaves) leaves_free(leaves);
     arena_free(arena);

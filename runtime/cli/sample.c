@@ -15,16 +15,16 @@ static const struct option options[] = {
     { "tokens", 'n', "N", "tokens to produce (200)" },
     { "temperature", 't', "X", "0: the likeliest token each time; else how freely to draw (0.8)" },
     { "seed", 's', "N", "of the drawing (0)" },
-    { "checkpoint", 'c', "DIR", "a checkpoint of the run (the newest good one)" },
     { 0 }
 };
 
-static int load_weights(const char *run, const char *wanted, struct session *s, struct err *e)
+static int load_weights(const char *path, struct session *s, struct err *e)
 {
     struct checkpoint c;
-    if (trained_load(run, wanted, s, &c, e)) return -1;
-    fprintf(stderr, "%s, step %lld%s\n", c.path, (long long)c.step,
-            train_averages(&s->train) ? ", averages of its weights" : "");
+    if (trained_load(path, s, &c, e)) return -1;
+    fprintf(stderr, "%s", c.path);
+    if (c.step) fprintf(stderr, ", step %lld", (long long)c.step);
+    fprintf(stderr, "%s\n", train_averages(&s->train) ? ", averages of its weights" : "");
     return 0;
 }
 
@@ -95,7 +95,7 @@ static enum code run(const struct call *c)
     else if ((int64_t)strlen(prompt) + tokens > s->model.seq && (int64_t)strlen(prompt) >= s->model.seq)
         code = cli_fail(CODE_USAGE, "--prompt: has %zu bytes, the model's sequence is %d", strlen(prompt),
                         s->model.seq);
-    else if (load_weights(c->word[0], cli_value(c, "checkpoint", NULL), s, &e) ||
+    else if (load_weights(c->word[0], s, &e) ||
              decoder_new(&d, &s->model, how, s->leaves, s->state, size, 1, &e))
         code = cli_fail(CODE_INPUT, "%s", e.text);
     else produce(d, s, prompt, chunk, tokens, temperature, (uint64_t)seed);
@@ -105,8 +105,10 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_sample = {
-    "sample", "let a trained run go on with a prompt", "RUN",
-    "sluice sample runs/quickstart/base-1a2b3c4d/0 --prompt 'The house ' --temperature 0.7", options, 1, 1,
-    "Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences. The "
+    "sample", "let a trained run go on with a prompt", "PATH",
+    "sluice sample runs/quickstart/base-1a2b3c4d/0 --prompt 'The house ' --temperature 0.7\n"
+    "sluice sample averaged/step-00000500", options, 1, 1,
+    "PATH is a run's folder, which stands for its newest good checkpoint, a checkpoint, or a model file of sluice "
+    "ckpt. Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences. The "
     "prompt is read in chunks, of which upper layers compute no more than caches need.", run,
 };

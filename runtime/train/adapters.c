@@ -1,4 +1,4 @@
-/* Adapters, merged. */
+/* A weight with its adapter. */
 #include "adapters.h"
 
 #include <stdio.h>
@@ -48,32 +48,4 @@ void adapters_values(struct pick adapter, const struct leaves *l, struct state *
                     to + e * out * in);
     free(a);
     free(b);
-}
-
-/* A buffer of the model's own, as a router's bias. */
-static void copy_buffer(const struct leaf *from, struct state *s, const struct leaf *to, struct state *into)
-{
-    if (from->kind != LEAF_BUFFER || leaf_bytes(from) != leaf_bytes(to)) return;
-    void *values = xmalloc(leaf_bytes(from));
-    state_get(s, from, values);
-    state_put(into, to, values);
-    free(values);
-}
-
-int adapters_merge(struct pick adapter, const struct leaves *l, struct state *s, const struct leaves *into_leaves,
-                   struct state *into, struct err *e)
-{
-    if (!adapter.module->adapter) return err_set(e, "adapter = '%s': there is nothing to merge", adapter.module->name);
-    for (int i = 0; i < into_leaves->n; i++) {
-        const struct leaf *to = into_leaves->leaf[i], *w = leaves_find(l, to->path);
-        if (to->kind == LEAF_BUFFER && !to->transient && !to->of && w) copy_buffer(w, s, to, into);
-        if (to->kind != LEAF_WEIGHT) continue;
-        if (!w || !shape_equal(w->values, to->values))
-            return err_set(e, "%s: the model with adapters has no such weight of this shape", to->path);
-        real *values = xmalloc((size_t)shape_count(w->values) * sizeof *values);
-        adapters_values(adapter, l, s, w, values);
-        state_put_values(into, to, values);
-        free(values);
-    }
-    return 0;
 }

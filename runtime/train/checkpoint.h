@@ -28,6 +28,11 @@ void checkpoint_prune(const char *dir, int64_t newest, int keep, const struct he
 
 uint64_t checkpoint_bytes(const struct leaves *leaves);     /* of state.safetensors */
 int checkpoint_verify(const char *path, struct err *e);
+/* Which it is, every byte verified, and what was given to checkpoint_save (new reference). */
+int checkpoint_look(const char *path, struct checkpoint *out, json_t **extra, struct err *e);
+
+/* What a tensor of a checkpoint belongs to: "model", or what training keeps beside it, "optim", "average", .. */
+const char *checkpoint_part(const char *path);
 
 /* Clears away what dead writers left, and puts back what one had only moved aside. For who alone writes in dir. */
 int checkpoint_tidy(const char *dir);

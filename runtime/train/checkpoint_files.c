@@ -43,7 +43,7 @@ uint64_t checkpoint_bytes(const struct leaves *leaves)
     size_t header;
     int n = 0;
     for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
-    free(safetensors_header(n, tensor, &header));
+    free(safetensors_header(n, tensor, NULL, &header));
     for (int i = 0; i < n; i++) bytes += tensor[i].bytes;
     free(tensor);
     return header + bytes;
@@ -55,7 +55,7 @@ static void put_state(FILE *to, struct leaves *leaves, struct state *state)
     int n = 0;
     size_t bytes;
     for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
-    char *header = safetensors_header(n, tensor, &bytes);
+    char *header = safetensors_header(n, tensor, NULL, &bytes);
     fwrite(header, 1, bytes, to);
     for (int i = 0; i < leaves->n && !ferror(to); i++) {
         const struct leaf *l = leaves->leaf[i];
@@ -190,29 +190,50 @@ static int open_verified(const char *folder, json_t **manifest, struct safetenso
     return -1;
 }
 
-int checkpoint_verify(const char *path, struct err *e)
+const char *checkpoint_part(const char *path)
+{
+    static const char *const parts[] = { "optim", "average", "copy", "guard" };
+    for (int i = 0; i < COUNT(parts); i++) {
+        size_t length = strlen(parts[i]);
+        if (strncmp(path, parts[i], length) == 0 && path[length] == '.') return parts[i];
+    }
+    return "model";
+}
+
+static void describe(const char *path, const json_t *manifest, const struct safetensors *tensors, struct checkpoint *c)
+{
+    *c = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")),
+                              .bytes = safetensors_bytes(tensors) };
+    snprintf(c->path, sizeof c->path, "%s", path);
+    hash_print(safetensors_hash(tensors), c->hash);
+}
+
+int checkpoint_look(const char *path, struct checkpoint *out, json_t **extra, struct err *e)
 {
     json_t *manifest;
     struct safetensors *tensors;
     if (open_verified(path, &manifest, &tensors, e) < 0) return -1;
+    describe(path, manifest, tensors, out);
+    *extra = json_incref(json_object_get(manifest, "extra"));
     safetensors_close(tensors);
     json_decref(manifest);
     return 0;
 }
 
-static void tensor_text(const struct stored *t, char out[160])
+int checkpoint_verify(const char *path, struct err *e)
 {
-    int n = snprintf(out, 160, "%s [", t->dtype);
-    for (int i = 0; i < t->rank; i++)
-        n += snprintf(out + n, (size_t)(160 - n), "%s%lld", i ? "," : "", (long long)t->dim[i]);
-    snprintf(out + n, (size_t)(160 - n), "]");
+    struct checkpoint c;
+    json_t *extra = NULL;
+    int failure = checkpoint_look(path, &c, &extra, e);
+    json_decref(extra);
+    return failure;
 }
 
 static int same_tensor(const struct stored *have, const struct stored *want, struct err *e)
 {
-    char a[160], b[160];
-    tensor_text(have, a);
-    tensor_text(want, b);
+    char a[192], b[192];
+    stored_text(have, a);
+    stored_text(want, b);
     return strcmp(a, b) ? err_set(e, "'%s' is %s, the model's is %s", want->name, a, b) : 0;
 }
 
@@ -263,10 +284,7 @@ int checkpoint_load(const char *path, struct leaves *leaves, struct state *state
         if (saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
     }
     if (!failure) {
-        *out = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")),
-                                    .bytes = safetensors_bytes(tensors) };
-        snprintf(out->path, sizeof out->path, "%s", path);
-        hash_print(safetensors_hash(tensors), out->hash);
+        describe(path, manifest, tensors, out);
         *extra = json_incref(json_object_get(manifest, "extra"));
     }
     safetensors_close(tensors);

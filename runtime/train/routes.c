@@ -395,7 +395,7 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
     struct session *s = o->session;
     struct checkpoint c = { .step = 0 };
     if (!path) state_fill(s->state, seed);
-    else if (trained_load("", path, s, &c, e)) return -1;
+    else if (trained_load(path, s, &c, e)) return -1;
     if (state_copy(o->look->leaves, o->look->state, s->leaves, s->state, e)) return -1;
     ask(o, c.step, out);
     return 0;

@@ -1,9 +1,11 @@
 /* safetensors, read strictly and written plainly. */
 #include "safetensors.h"
+#include "base/float_log.h"
 #include "base/regular.h"
 
 #include <endian.h>
-#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,10 +142,97 @@ const struct stored *safetensors_find(const struct safetensors *s, const char *n
     return NULL;
 }
 
-char *safetensors_header(int n, struct stored *tensor, size_t *bytes)
+struct shape stored_shape(const struct stored *t)
+{
+    struct shape s = { .rank = t->rank <= SHAPE_RANK ? t->rank : 0 };
+    for (int i = 0; i < s.rank; i++) s.dim[i] = t->dim[i];
+    return s;
+}
+
+const char *stored_text(const struct stored *t, char out[192])
+{
+    int n = snprintf(out, 192, "%s [", t->dtype);
+    for (int i = 0; i < t->rank; i++)
+        n += snprintf(out + n, (size_t)(192 - n), "%s%lld", i ? "," : "", (long long)t->dim[i]);
+    snprintf(out + n, (size_t)(192 - n), "]");
+    return out;
+}
+
+const char *safetensors_about(const struct safetensors *s, const char *key)
+{
+    return json_string_value(json_object_get(json_object_get(s->header, "__metadata__"), key));
+}
+
+/* ---- values ---- */
+
+static float half_value(uint16_t bits)
+{
+    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    float value = exponent ? ldexpf((float)(1024 + mantissa), exponent - 25) : ldexpf((float)mantissa, -24);
+    if (exponent == 31) value = mantissa ? NAN : INFINITY;
+    return bits >> 15 ? -value : value;
+}
+
+static uint16_t half_bits(float value)
+{
+    int sign = signbit(value) ? 0x8000 : 0, exponent;
+    if (!isfinite(value)) return (uint16_t)(sign | (isnan(value) ? 0x7e00 : 0x7c00));
+    frexpf(value, &exponent);
+    if (value == 0 || exponent < -13) exponent = -13;                       /* subnormal ones have one step, 2^-24 */
+    int bits = ((exponent + 13) << 10) + (int)rintf(ldexpf(fabsf(value), 11 - exponent));
+    return (uint16_t)(sign | (bits < 0x7c00 ? bits : 0x7c00));
+}
+
+static uint16_t brain_bits(float value)
+{
+    uint32_t bits = bits_of_float(value);
+    if (isnan(value)) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+float *safetensors_floats(const struct safetensors *s, const struct stored *t, struct err *e)
+{
+    const char *from = safetensors_data(s, t);
+    bool whole = strcmp(t->dtype, "F32") == 0, brain = strcmp(t->dtype, "BF16") == 0;
+    if (!whole && !brain && strcmp(t->dtype, "F16") != 0) {
+        err_set(e, "'%s' has values of %s: F32, BF16 and F16 are read", t->name, t->dtype);
+        return NULL;
+    }
+    uint64_t n = t->bytes / (whole ? sizeof(float) : sizeof(uint16_t));
+    float *value = xmalloc(n * sizeof *value + 1);
+    if (whole) memcpy(value, from, t->bytes);
+    for (uint64_t i = 0; i < n && !whole; i++) {
+        uint16_t bits;
+        memcpy(&bits, from + 2 * i, sizeof bits);
+        value[i] = brain ? float_of_bits((uint32_t)bits << 16) : half_value(bits);
+    }
+    return value;
+}
+
+int64_t safetensors_narrow(const char *dtype, const float *from, int64_t n, void *to)
+{
+    int64_t lost = -1;
+    bool brain = *dtype == 'B';
+    if (strcmp(dtype, "F32") == 0) {
+        memcpy(to, from, (size_t)n * sizeof *from);
+        return -1;
+    }
+    for (int64_t i = n - 1; i >= 0; i--) {
+        uint16_t bits = brain ? brain_bits(from[i]) : half_bits(from[i]);
+        bool infinite = (bits & 0x7fff) == (brain ? 0x7f80 : 0x7c00);
+        memcpy((char *)to + 2 * i, &bits, sizeof bits);
+        if (infinite && isfinite(from[i])) lost = i;
+    }
+    return lost;
+}
+
+/* ---- writing ---- */
+
+char *safetensors_header(int n, struct stored *tensor, const json_t *about, size_t *bytes)
 {
     uint64_t at = 0;
     json_t *header = json_object();
+    if (about) json_object_set(header, "__metadata__", (json_t *)about);
     for (int i = 0; i < n; i++) {
         struct stored *t = &tensor[i];
         json_t *shape = json_array();

@@ -2,7 +2,8 @@
 #ifndef SLUICE_SAFETENSORS_H
 #define SLUICE_SAFETENSORS_H
 
-#include "base/base.h"
+#include "base/shape.h"
+#include <jansson.h>
 
 enum { SAFETENSORS_RANK = 8 };
 
@@ -21,7 +22,17 @@ const void *safetensors_data(const struct safetensors *s, const struct stored *t
 struct hash safetensors_hash(const struct safetensors *s);                            /* XXH128 of the whole file */
 uint64_t safetensors_bytes(const struct safetensors *s);
 
-/* The header, length included, for n tensors that follow one another; offsets are filled in. malloc'd. */
-char *safetensors_header(int n, struct stored *tensor, size_t *bytes);
+struct shape stored_shape(const struct stored *t);                           /* rank 0: it has more than SHAPE_RANK */
+const char *stored_text(const struct stored *t, char out[192]);              /* "F32 [256,128]" */
+const char *safetensors_about(const struct safetensors *s, const char *key);          /* of its metadata; NULL */
+/* The values of a tensor of F32, BF16 or F16, malloc'd; NULL: it is of another type. */
+float *safetensors_floats(const struct safetensors *s, const struct stored *t, struct err *e);
+
+/* The header, length included, for n tensors that follow one another; offsets are filled in. about: metadata, texts by
+   name, or NULL. malloc'd. */
+char *safetensors_header(int n, struct stored *tensor, const json_t *about, size_t *bytes);
+/* n floats as one of the three types, rounded to nearest, ties to even; to: as many bytes as the tensor has. The first
+   finite value that it is too narrow for, -1: none. */
+int64_t safetensors_narrow(const char *dtype, const float *from, int64_t n, void *to);
 
 #endif

@@ -2,9 +2,8 @@
    they have the same bits. */
 #define _GNU_SOURCE
 #include "start.h"
-#include "base/float_log.h"
-#include "checkpoint.h"
 #include "safetensors.h"
+#include "trained.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,44 +13,13 @@
 
 /* ---- the donor ---- */
 
-static float half_value(uint16_t bits)
-{
-    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    float value = exponent ? ldexpf((float)(1024 + mantissa), exponent - 25) : ldexpf((float)mantissa, -24);
-    if (exponent == 31) value = mantissa ? NAN : INFINITY;
-    return bits >> 15 ? -value : value;
-}
-
 /* malloc'd. average: that of the tensor, where it has one. */
-static float *values_of(const struct safetensors *file, const char *path, bool average, int64_t n, struct err *e)
+static float *values_of(const struct safetensors *file, const char *path, bool average, struct err *e)
 {
     char name[512];
     snprintf(name, sizeof name, "average.%s", path);
-    const struct stored *beside = average ? safetensors_find(file, name) : NULL,
-                        *t = beside ? beside : safetensors_find(file, path);
-    float *value = xmalloc((size_t)n * sizeof *value);
-    const char *from = safetensors_data(file, t);
-    if (strcmp(t->dtype, "F32") == 0) memcpy(value, from, (size_t)n * sizeof *value);
-    else if (strcmp(t->dtype, "BF16") == 0 || strcmp(t->dtype, "F16") == 0) {
-        bool brain = *t->dtype == 'B';
-        for (int64_t i = 0; i < n; i++) {
-            uint16_t bits;
-            memcpy(&bits, from + 2 * i, sizeof bits);
-            value[i] = brain ? float_of_bits((uint32_t)bits << 16) : half_value(bits);
-        }
-    } else {
-        free(value);
-        err_set(e, "'%s' has values of %s: F32, BF16 and F16 are read", t->name, t->dtype);
-        return NULL;
-    }
-    return value;
-}
-
-static struct shape shape_of(const struct stored *t)
-{
-    struct shape s = { .rank = t->rank };
-    for (int i = 0; i < t->rank && i < SHAPE_RANK; i++) s.dim[i] = t->dim[i];
-    return s;
+    const struct stored *beside = average ? safetensors_find(file, name) : NULL;
+    return safetensors_floats(file, beside ? beside : safetensors_find(file, path), e);
 }
 
 /* Its tensors, without what an optimizer kept. */
@@ -63,12 +31,10 @@ static struct donor donor_of(const struct safetensors *file, struct arena *a)
     for (int i = 0; i < n; i++) {
         const struct stored *t = safetensors_tensor(file, i);
         const char *rest;
-        bool beside = strncmp(t->name, "optim.", 6) == 0 || strncmp(t->name, "average.", 8) == 0 ||
-                      strncmp(t->name, "copy.", 5) == 0 || strncmp(t->name, "guard.", 6) == 0;
-        if (beside || t->rank < 1 || t->rank > SHAPE_RANK) continue;
+        if (strcmp(checkpoint_part(t->name), "model") != 0 || stored_shape(t).rank == 0) continue;
         int layer = path_layer(t->name, &rest);
         if (layer >= d.layers) d.layers = layer + 1;
-        d.tensor[d.n++] = (struct donated){ t->name, shape_of(t) };
+        d.tensor[d.n++] = (struct donated){ t->name, stored_shape(t) };
     }
     return d;
 }
@@ -135,7 +101,7 @@ static int fill_one(struct session *s, const struct mapping *m, int i, const str
         const struct donation *p = &o->part[k];
         const struct shape from = p->from ? p->from->shape : l->values;
         float *donated = NULL;
-        if (p->from) donated = values_of(file, p->from->path, m->start->average, shape_count(from), e);
+        if (p->from) donated = values_of(file, p->from->path, m->start->average, e);
         else {
             state_get_values(s->state, l, values);
             donated = xmalloc((size_t)n * sizeof *donated);
@@ -208,16 +174,12 @@ int start_map(const struct study *s, int variant, struct mapping *m, struct leav
 int start_load(const struct study *s, int point, struct session *session, char text[512], struct err *e)
 {
     struct study_start from;
-    char path[4608], *dir;
-    if (study_start(s, point, &from, e)) return -1;
-    INVARIANT(asprintf(&dir, "%s/checkpoints", from.path) >= 0, "no memory for a path");
-    int found = 1;
+    char path[4608];
+    int failure = study_start(s, point, &from, e);
+    if (failure) return -1;
     if (from.file) snprintf(path, sizeof path, "%s", from.path);
-    else if (from.step) snprintf(path, sizeof path, "%.4500s/step-%08d", dir, from.step);
-    else found = checkpoint_newest(dir, INT64_MAX, path, 4096, e);
-    if (found == 0)
-        err_set(e, "%s: holds no good checkpoint to begin with (train.keep = 0 and sluice prune leave none)", dir);
-    free(dir);
-    snprintf(text, 512, "%.511s", path);
-    return found <= 0 ? -1 : start_from(session, path, s->point[point].seed, e);
+    else if (from.step) snprintf(path, sizeof path, "%s/checkpoints/step-%08d", from.path, from.step);
+    else failure = trained_newest(from.path, path, sizeof path, e);
+    if (!failure) snprintf(text, 512, "%.511s", path);
+    return failure ? -1 : start_from(session, path, s->point[point].seed, e);
 }

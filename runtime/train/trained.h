@@ -1,14 +1,21 @@
-/* What training left: a run's configuration and its checkpoints. */
+/* What training left, by a path: a run's folder, which stands for its newest good checkpoint, a checkpoint's folder, or
+   a model file. */
 #ifndef SLUICE_TRAINED_H
 #define SLUICE_TRAINED_H
 
 #include "checkpoint.h"
 #include "train.h"
 
-/* Of a run's folder, from its run file; new reference. */
-json_t *trained_config(const char *run, struct err *e);
+bool trained_is_run(const char *path), trained_is_file(const char *path);
+/* The newest good checkpoint of a run. */
+int trained_newest(const char *run, char *path, size_t room, struct err *e);
+/* The folder of the run that a checkpoint is of, or the run's own; -1: the path is neither. */
+int trained_run(const char *path, char *run, size_t room, struct err *e);
+json_t *trained_config(const char *path, struct err *e);                     /* new reference */
 
-/* Loads a checkpoint, NULL: the newest good one, into a session of the run's configuration. */
-int trained_load(const char *run, const char *checkpoint, struct session *s, struct checkpoint *c, struct err *e);
+/* Loads it into a session of its configuration. c: which checkpoint it was; of a model file its path alone. */
+int trained_load(const char *path, struct session *s, struct checkpoint *c, struct err *e);
+/* Weights that have averages become these, as evaluations read them. */
+void trained_average(struct session *s);
 
 #endif

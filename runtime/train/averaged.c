@@ -1,5 +1,5 @@
 /* Means of what checkpoints hold, in double. */
-#include "merge.h"
+#include "averaged.h"
 #include "metrics.h"
 
 #include <math.h>
@@ -31,7 +31,7 @@ static void put(struct session *s, const struct leaf *l, const double *sum)
     free(values);
 }
 
-int merge_checkpoints(struct session *s, struct merged *of, int n, struct err *e)
+int average_checkpoints(struct session *s, struct averaged *of, int n, struct err *e)
 {
     const struct leaves *leaves = s->leaves;
     double **sum = xcalloc((size_t)leaves->n + 1, sizeof *sum), total = 0;
@@ -58,20 +58,20 @@ int merge_checkpoints(struct session *s, struct merged *of, int n, struct err *e
     return failure ? -1 : 0;
 }
 
-int merge_save(struct session *s, const struct merged *of, int n, const char *dir, struct checkpoint *out,
-               struct err *e)
+int average_save(struct session *s, const json_t *config, const struct averaged *of, int n, const char *dir,
+                 struct checkpoint *out, struct err *e)
 {
-    json_t *merged = json_array(), *extra;
+    json_t *list = json_array(), *extra;
     for (int k = 0; k < n; k++)
-        json_array_append_new(merged, json_pack("{s:s, s:I, s:s, s:f}", "path", of[k].path, "step",
+        json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:f}", "path", of[k].path, "step",
                                                 (json_int_t)of[k].step, "xxh128", of[k].hash, "weight", of[k].weight));
-    extra = json_pack("{s:o}", "merged", merged);
+    extra = json_pack("{s:o, s:O}", "averaged", list, "config", config);
     int failure = checkpoint_save(dir, of[n - 1].step, s->leaves, s->state, extra, 0, NULL, out, e);
     json_decref(extra);
     return failure;
 }
 
-int merge_loss(struct session *s, const struct corpus *c, int64_t step, double *loss, struct err *e)
+int average_loss(struct session *s, const struct corpus *c, int64_t step, double *loss, struct err *e)
 {
     struct model_size size = session_eval_size(s);
     struct eval_set set = corpus_eval_set(c, s->train.eval_tokens);

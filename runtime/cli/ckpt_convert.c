@@ -1,0 +1,139 @@
+/* sluice ckpt convert and map: a model as one file. */
+#include "ckpt.h"
+#include "mapping_print.h"
+#include "script.h"
+#include "cpu/pool.h"
+#include "train/model_file.h"
+#include "train/start.h"
+#include "train/trained.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int form_of(const struct call *c, struct model_form *form)
+{
+    static const char *const names[] = { "f32", "bf16", "f16", NULL }, *const types[] = { "F32", "BF16", "F16" };
+    const char *name = cli_value(c, "dtype", "f32");
+    *form = (struct model_form){ .merged = cli_flag(c, "merge") };
+    for (int i = 0; names[i]; i++) if (strcmp(name, names[i]) == 0) form->dtype = types[i];
+    if (!form->dtype) cli_usage(c, "--dtype %s: must be f32, bf16 or f16", name);
+    return form->dtype ? 0 : -1;
+}
+
+static enum code write_file(const struct call *c, const json_t *config, const struct session *s,
+                            const struct model_form *form)
+{
+    const struct model_source from = { config, s->leaves, s->state, s->model.adapter };
+    const char *path = cli_value(c, "output", NULL);
+    struct err e;
+    if (model_file_write(path, &from, form, &e)) return cli_fail(cli_system_code(errno, CODE_INPUT), "%s", e.text);
+    if (strcmp(path, "-") != 0) printf("written   %s\n", path);
+    return CODE_OK;
+}
+
+enum code ckpt_convert(const struct call *c)
+{
+    struct model_form form;
+    struct session *s = NULL;
+    struct checkpoint was;
+    struct err e;
+    enum code code;
+    if (c->n_words != 2) return cli_usage(c, "convert one PATH");
+    if (!cli_value(c, "output", NULL)) return cli_usage(c, "--output FILE: where is it to be written?");
+    if (form_of(c, &form)) return CODE_USAGE;
+    json_t *config = trained_config(c->word[1], &e);
+    if (!config || session_new(&s, config, pool_cores(), &e) || trained_load(c->word[1], s, &was, &e))
+        code = cli_fail(CODE_INPUT, "%s", e.text);
+    else if (form.merged && !s->model.adapter.module->adapter)
+        code = cli_fail(CODE_INPUT, "%s: adapter = \"none\": there is nothing to merge", c->word[1]);
+    else {
+        if (!cli_flag(c, "raw")) trained_average(s);
+        fprintf(stderr, "%s\n", was.path);
+        code = write_file(c, config, s, &form);
+    }
+    session_free(s);
+    json_decref(config);
+    return code;
+}
+
+/* ---- what a variant begins with ---- */
+
+static enum code print_mapping(const struct study *s, int variant)
+{
+    struct arena *arena = arena_new();
+    struct leaves *leaves = NULL;
+    struct mapping m;
+    struct err e;
+    int failure = start_map(s, variant, &m, &leaves, arena, &e);
+    if (!failure) mapping_print(&m, stdout);
+    if (leaves) leaves_free(leaves);
+    arena_free(arena);
+    return failure ? cli_fail(CODE_SCRIPT, "%s", e.text) : CODE_OK;
+}
+
+static enum code map_point(const struct call *c, const struct study *s, int point, const struct model_form *form)
+{
+    int variant = s->point[point].variant;
+    const json_t *config = s->variant[variant].config;
+    struct session *session = NULL;
+    char from[512];
+    struct err e;
+    enum code code = print_mapping(s, variant);
+    if (code) return code;
+    if (session_new(&session, config, pool_cores(), &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    state_fill(session->state, s->point[point].seed);
+    if (start_load(s, point, session, from, &e))
+        code = cli_fail(CODE_INPUT, "%s\n  sluice run trains a study's own variants", e.text);
+    else {
+        fprintf(stderr, "%s\n", from);
+        code = write_file(c, config, session, form);
+    }
+    session_free(session);
+    return code;
+}
+
+/* "VARIANT" or "VARIANT/REPLICATE" */
+static int point_of(const struct call *c, const struct study *s, const char *word)
+{
+    size_t length = strcspn(word, "/");
+    char *name = xstrdup(word), *end = name + length;
+    long replicate = 0;
+    bool good = true;
+    if (word[length]) {
+        replicate = strtol(word + length + 1, &end, 10);
+        good = isdigit((unsigned char)word[length + 1]) && !*end;
+    }
+    name[length] = 0;
+    int variant = study_variant(s, name), point = variant < 0 || !good ? -1 : study_point(s, variant, (int)replicate);
+    const char *near = variant < 0 ? study_nearest(s, name) : NULL;
+    if (variant < 0)
+        cli_usage(c, "no variant '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    else if (point < 0) cli_usage(c, "%s: the replicates of a variant are 0 to %d", word, s->replicates - 1);
+    free(name);
+    return point;
+}
+
+enum code ckpt_map(const struct call *c)
+{
+    struct call script = *c;
+    struct model_form form;
+    int64_t step;
+    enum code code;
+    if (c->n_words != 3) return cli_usage(c, "map SCRIPT VARIANT");
+    if (!cli_value(c, "output", NULL)) return cli_usage(c, "--output FILE: where is it to be written?");
+    if (form_of(c, &form)) return CODE_USAGE;
+    script.word++;
+    script.n_words--;
+    struct study *s = script_study(&script, false, &code);
+    if (!s) return code;
+    int point = point_of(c, s, c->word[2]);
+    if (point < 0) code = CODE_USAGE;
+    else if (!variant_start(&s->variant[s->point[point].variant], &step))
+        code = cli_fail(CODE_INPUT, "%s begins with draws: init = { \"from\", run = .. } begins with another's "
+                                    "weights", c->word[2]);
+    else code = map_point(c, s, point, &form);
+    study_free(s);
+    return code;
+}

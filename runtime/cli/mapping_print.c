@@ -1,0 +1,37 @@
+/* Mappings, to be read. */
+#include "mapping_print.h"
+#include "cli.h"
+
+#include <string.h>
+
+void mapping_print(const struct mapping *m, FILE *to)
+{
+    static const char *const columns[] = { "tensor", "layers", "shape", "from", "how" };
+    struct table *t = table_new(columns, COUNT(columns));
+    struct mapping_line *line;
+    int n = mapping_lines(m, &line);
+    for (int i = 0; i < n; i++) {
+        char shape[64];
+        table_cell(t, "%s", line[i].name);
+        table_cell(t, "%d", line[i].layers);
+        table_cell(t, "%s", shape_text(line[i].shape, shape));
+        table_cell(t, "%s%s%s", strcmp(line[i].from, line[i].name) == 0 ? "" : line[i].from,
+                   line[i].moved ? "layers" : "", line[i].moved ? line[i].of : "");
+        table_cell(t, "%s", *line[i].how ? line[i].how : "as it is");
+    }
+    table_print(t, to);
+}
+
+json_t *mapping_json(const struct mapping *m)
+{
+    json_t *list = json_array();
+    struct mapping_line *line;
+    int n = mapping_lines(m, &line);
+    for (int i = 0; i < n; i++) {
+        char shape[64];
+        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:s}", "tensor", line[i].name, "layers",
+                                              line[i].layers, "shape", shape_text(line[i].shape, shape), "from",
+                                              line[i].from, "of", line[i].of, "how", line[i].how));
+    }
+    return list;
+}
