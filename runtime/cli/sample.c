@@ -109,6 +109,6 @@ const struct command command_sample = {
     "sluice sample runs/quickstart/base-1a2b3c4d/0 --prompt 'The house ' --temperature 0.7\n"
     "sluice sample averaged/step-00000500", options, 1, 1,
     "PATH is a run's folder, which stands for its newest good checkpoint, a checkpoint, or a model file of sluice "
-    "ckpt. Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences. The "
-    "prompt is read in chunks, of which upper layers compute no more than caches need.", run,
+    "ckpt. Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences. "
+    "The prompt is read in chunks, of which upper layers compute no more than caches need.", run,
 };
