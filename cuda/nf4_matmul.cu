@@ -17,8 +17,10 @@ nf4_dequantise(const unsigned char *kept, struct nf4 places, struct view to)
 {
     __shared__ float level[NF4_LEVELS];
     constexpr float table[NF4_LEVELS] = NF4_TABLE;
+    if (threadIdx.x == 0) {                                 /* by one thread: at its own index it would lie in memory */
 #pragma unroll
-    for (int l = 0; l < NF4_LEVELS; l++) if ((int)threadIdx.x == l) level[l] = table[l];
+        for (int l = 0; l < NF4_LEVELS; l++) level[l] = table[l];
+    }
     __syncthreads();
     for (int64_t i = first_item(); 2 * i < places.values; i += all_items()) {
         float size = nf4_size_of(&places, kept, 2 * i / NF4_BLOCK);

@@ -120,6 +120,36 @@ static void every_item_once(void **state)
     }
 }
 
+/* All threads ask for a block more than there are, and as many as a region can hold are asked for. */
+static void many_threads_and_blocks(void **state)
+{
+    (void)state;
+    const int64_t items = (1 << 20) + 100;
+    struct pool *p = pool_new(130);
+    int *seen = xcalloc((size_t)items, sizeof *seen);
+    struct args a = { .attr = seen, .device = p };
+    total = 0;
+    each(&a, items, 1, count_items);
+    assert_int_equal(total, items);
+    for (int64_t i = 0; i < items; i++) assert_int_equal(seen[i], 1);
+    free(seen);
+    pool_free(p);
+}
+
+/* What lies behind what is cleared stays, on the page as well. */
+static void cleared_to_the_byte(void **state)
+{
+    (void)state;
+    const size_t size = 3 * 4096;
+    char *memory = backend_cpu.alloc(NULL, size);
+    for (size_t bytes = 0; bytes < size; bytes += 64 * 13) {
+        memset(memory, 1, size);
+        backend_cpu.clear(NULL, memory, bytes);
+        for (size_t i = 0; i < size; i++) assert_int_equal(memory[i], i >= bytes);
+    }
+    backend_cpu.release(NULL, memory, size);
+}
+
 static void nested(const struct args *a, int64_t from, int64_t to)
 {
     for (int64_t i = from; i < to; i++) each(a, 10, 3, count_items);
@@ -172,7 +202,8 @@ int main(void)
         cmocka_unit_test(hashes_are_xxh128), cmocka_unit_test(philox_is_philox),
         cmocka_unit_test(draws_depend_on_their_key_alone), cmocka_unit_test(whole_numbers_stay_below_their_bound),
         cmocka_unit_test(names_are_suggested), cmocka_unit_test(arenas_give_zeroed_aligned_memory),
-        cmocka_unit_test(every_item_once), cmocka_unit_test(a_region_inside_a_region_runs_alone),
+        cmocka_unit_test(every_item_once), cmocka_unit_test(many_threads_and_blocks),
+        cmocka_unit_test(a_region_inside_a_region_runs_alone), cmocka_unit_test(cleared_to_the_byte),
         cmocka_unit_test(tensors_alive_together_do_not_overlap),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);

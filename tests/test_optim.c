@@ -152,6 +152,7 @@ static void test_refusals(void **state)
     }
     refused(TEXT({"optim": {"module": "adamw", "lazy": true, "cautious_step": true}}),
             "train.optim.cautious_step = true: ");
+    refused(TEXT({"optim": {"module": "adamw", "lazy": true, "sphere": true}}), "train.optim.sphere = true: ");
 }
 
 /* Which weights have heads in their rows. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static const struct kernels *cpu_kernels(int op) { return isa()->level->kernels[op]; }
 
@@ -32,11 +33,13 @@ static void cpu_release(void *device, void *memory, size_t bytes)
     if (memory) munmap(memory, bytes);
 }
 
-/* Pages are given up, to come back zeroed when they are touched: costs nothing where none was touched yet. */
+/* Whole pages are given up, to come back zeroed when they are touched: costs nothing where none was touched yet. */
 static void cpu_clear(void *device, void *memory, size_t bytes)
 {
     (void)device;
-    if (bytes && madvise(memory, bytes, MADV_DONTNEED) != 0) memset(memory, 0, bytes);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = bytes / page * page;
+    if (whole && madvise(memory, whole, MADV_DONTNEED) != 0) whole = 0;
+    if (bytes > whole) memset((char *)memory + whole, 0, bytes - whole);
 }
 
 static void cpu_copy(void *device, void *to, const void *from, size_t bytes)

@@ -5,7 +5,6 @@
 #include "pool.h"
 #include "backend/kernel.h"
 
-#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,7 +18,10 @@
 #include <xmmintrin.h>
 #endif
 
-enum { BLOCK_BITS = 20, MOST_BLOCKS = (1 << BLOCK_BITS) - 64, SPINS = 4000, MOST_THREADS = 1024 };
+/* Each thread may ask for a block beyond the last, one that is late once more. STACK: with thread-local buffers of
+   kernels in it, whatever the shell's limit is. */
+enum { BLOCK_BITS = 20, MOST_THREADS = 1024, MOST_BLOCKS = (1 << BLOCK_BITS) - 2 * MOST_THREADS, SPINS = 4000,
+       STACK = 16 << 20 };
 
 struct pool {
     int threads;
@@ -115,8 +117,10 @@ static void wake_all(struct pool *p)
 
 int pool_cores(void)
 {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    cpu_set_t set;                                          /* too small where there may be more than 1024 */
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online < 1 ? 1 : online < MOST_THREADS ? (int)online : MOST_THREADS;
 }
 
 struct pool *pool_new(int threads)
@@ -128,13 +132,18 @@ struct pool *pool_new(int threads)
     p->threads = threads;
     p->worker = xcalloc((size_t)threads, sizeof *p->worker);
     flush_denormals();
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    int unset = pthread_attr_setstacksize(&attr, STACK);
+    INVARIANT(!unset, "threads cannot have stacks of %d bytes", STACK);
     for (int i = 1; i < threads; i++) {
-        int failure = pthread_create(&p->worker[i], NULL, work, p);
+        int failure = pthread_create(&p->worker[i], &attr, work, p);
         if (failure) {
             fprintf(stderr, "thread %d of %d cannot be started: %s\n", i + 1, threads, strerror(failure));
             exit(1);
         }
     }
+    pthread_attr_destroy(&attr);
     while (atomic_load(&p->begun) < threads - 1) sched_yield();    /* a fork must find no thread that is half made */
     return p;
 }

@@ -112,7 +112,7 @@ void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int m
     int read = 1 << mode | (mode == MODE_TRAIN ? ASKED : mode == MODE_EVAL ? ASKED_EVAL : 0);
 #define STAGE(name, dtype, shape, graphs) \
     snprintf(path, sizeof path, "%s" #name, in->of); \
-    if (((graphs) & read) && (leaf = leaves_find(l, path))) state_stage(s, leaf, micro, micros, in->name);
+    if (((graphs) & read) && in->name && (leaf = leaves_find(l, path))) state_stage(s, leaf, micro, micros, in->name);
     INPUTS(STAGE)
     if (mode == MODE_DECODE) stage_rings(s, l, micro, micros, in);
 }

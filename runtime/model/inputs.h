@@ -57,7 +57,7 @@ struct node *inputs_node(struct graph *g, const char *of, enum input input, int6
 struct ring_view { int64_t entries, back, chunk; };
 struct ring_nodes { struct node *rows, *pos, *start; };
 struct ring_nodes inputs_ring(struct graph *g, const char *of, struct ring_view view, int64_t batch, int64_t seq);
-/* To the leaves that the graphs of a mode read, as state_stage does. */
+/* To the leaves that the graphs of a mode read, as state_stage does; what is NULL stays as it was. */
 void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
                   const struct inputs *in);
 

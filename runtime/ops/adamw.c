@@ -45,7 +45,7 @@ static int infer(struct node *n, struct err *e)
         return err_set(e, "adamw: m, v and largest must be kept alike");
     if (radius && (w.rank < 2 || shape_count(radius->shape) != s.stack))
         return err_set(e, "a radius for each matrix is needed: there are %lld", (long long)shape_count(radius->shape));
-    if (at->masked && at->lazy) return err_set(e, "adamw: what is lazy is not masked");
+    if (at->lazy && (at->masked || radius)) return err_set(e, "adamw: what is lazy is neither masked nor on a sphere");
     if (!radius && !at->masked) { step_infer(n); return 0; }
     node_value(n, DTYPE_REAL, SHAPE(SUMS));
     step_work(n, s.stack);

@@ -218,6 +218,14 @@ static void forward_block(const struct args *a, const struct sizes *s, int64_t h
     finish(a, s, &q, rows, &r);
 }
 
+/* A key head's queries are divided among so many, which sum gradients of its keys apart. */
+static struct sizes parted(const struct args *a)
+{
+    struct sizes s = sizes_of(a);
+    s.parts = a->work[SUMS].shape.dim[0];
+    return s;
+}
+
 /* Calls body for the parts of all key heads, [head][part], with keys and values packed: by the part itself where there
    is one only, so that they are still in cache. */
 static void each_part(const struct args *a, const struct sizes *s,
@@ -230,7 +238,7 @@ static void each_part(const struct args *a, const struct sizes *s,
 
 static void forward_parts(const struct args *a, int64_t from, int64_t to)
 {
-    struct sizes s = sizes_of(a);
+    struct sizes s = parted(a);
     for (int64_t at = from; at < to; at++) {
         if (s.parts == 1) pack_sides(a, at, at + 1);
         for (int64_t number = at % s.parts; number < s.blocks; number += s.parts)
@@ -246,7 +254,7 @@ static void forward_heads(const struct args *a, int64_t from, int64_t to)
 
 static void forward(const struct args *a)
 {
-    struct sizes s = sizes_of(a);
+    struct sizes s = parted(a);
     if (a->in[INDEX].data) each(a, s.batch * s.seq, TOKENS, forward_tokens);
     else if (s.seq * s.share <= DECODE_QUERIES) each(a, s.batch * s.groups, 1, forward_heads);
     else each_part(a, &s, forward_parts);
@@ -311,7 +319,7 @@ static real *sums(const struct args *a, const struct sizes *s, int64_t part, int
 /* dk and dv of heads [from, to): the sums of their parts, added in order. Values within keys come second. */
 static void fold_heads(const struct args *a, int64_t from, int64_t to)
 {
-    struct sizes s = sizes_of(a);
+    struct sizes s = parted(a);
     int64_t next = sums(a, &s, 1, 0) - sums(a, &s, 0, 0);
     real by = (s.unit ? s.scale : 1) / LOG2E;               /* narrow queries are as they were given */
     for (int64_t head = from; head < to; head++)
@@ -331,7 +339,7 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
 /* One part of the blocks of one key head has one thread: the order of the sums in dk and dv is fixed. */
 static void backward_parts(const struct args *a, int64_t from, int64_t to)
 {
-    struct sizes s = sizes_of(a);
+    struct sizes s = parted(a);
     for (int64_t at = from; at < to; at++) {
         int64_t part = at % s.parts, head = at / s.parts;
         real *dk = sums(a, &s, part, head), *dv = dk + s.keys * s.wide;
@@ -346,7 +354,7 @@ static void backward_parts(const struct args *a, int64_t from, int64_t to)
 /* The same with an index: a part has every so many tokens. */
 static void backward_named_parts(const struct args *a, int64_t from, int64_t to)
 {
-    struct sizes s = sizes_of(a);
+    struct sizes s = parted(a);
     for (int64_t at = from; at < to; at++) {
         int64_t part = at % s.parts, head = at / s.parts, batch = head / s.groups;
         real *dk = sums(a, &s, part, head), *dv = dk + s.keys * s.wide;
@@ -359,7 +367,7 @@ static void backward_named_parts(const struct args *a, int64_t from, int64_t to)
 
 static void backward(const struct args *a)
 {
-    struct sizes s = sizes_of(a);
+    struct sizes s = parted(a);
     if (a->in[INDEX].data) each(a, s.batch * s.groups * s.parts, 1, backward_named_parts);
     else each_part(a, &s, backward_parts);
     if (s.parts > 1) each(a, s.batch * s.groups, 1, fold_heads);

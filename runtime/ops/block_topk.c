@@ -100,16 +100,17 @@ static void key_heads(const struct args *a, int64_t from, int64_t to)
         const int32_t *start = ints(&a->in[START]) + head / s.groups * s.seq;
         real *mean = reals(&a->work[MEANS]) + head * blocks_of(s.keys, s.block) * d;
         for (int64_t t = 0; t < s.seq; t++) {
-            int64_t here = s.pos + t, last = t;
+            int64_t here = s.pos + t, last = t, first = first_key(here, start[t], s.window, s.chunk);
             INVARIANT(start[t] >= 0 && start[t] <= s.keys && here < s.keys,
                       "query at %lld of %lld in a document from %d", (long long)here, (long long)s.keys, start[t]);
-            while (last + 1 < s.seq && start[last + 1] == start[t]) last++;
-            if ((t == 0 || start[t] != start[t - 1]) && s.pos + last >= start[t])
-                means_of(a, &s, head, start[t], (s.pos + last + 1 - start[t]) / s.block, mean);
+            if (t == 0 || start[t] != start[t - 1]) {
+                while (last + 1 < s.seq && start[last + 1] == start[t]) last++;
+                if (s.pos + last >= start[t])
+                    means_of(a, &s, head, start[t], (s.pos + last + 1 - start[t]) / s.block, mean);
+            }
             for (int64_t h = 0; h < share; h++) {
                 int64_t row = (head / s.groups * s.seq + t) * s.heads + head % s.groups * share + h;
                 int32_t *index = ints(&a->out[0]) + row * s.chosen;
-                int64_t first = first_key(here, start[t], s.window, s.chunk);
                 for (int64_t i = 0; here < start[t] && i < s.chosen; i++) index[i] = -1;
                 if (here >= start[t])
                     choose(&s, row_read(&a->in[Q], row * d, d, buffer), mean, (first - start[t]) / s.block,

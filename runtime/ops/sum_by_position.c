@@ -1,7 +1,6 @@
 /* Values of tokens added up by where these stand in their documents. */
 #define VERBS "graph/ops/tokens.h"
 #include "op.h"
-#include <stdlib.h>
 
 struct sum_by_position_attr { int64_t n, length; };
 
@@ -16,7 +15,9 @@ VERB struct node *sum_by_position(struct graph *g, struct node *x, struct node *
 static int infer(struct node *n, struct err *e)
 {
     (void)e;
-    node_value(n, DTYPE_REAL, SHAPE(((const struct sum_by_position_attr *)n->attr)->n));
+    int64_t sums = ((const struct sum_by_position_attr *)n->attr)->n;
+    node_value(n, DTYPE_REAL, SHAPE(sums));
+    node_work(n, DTYPE_U8, SHAPE(sums * (int64_t)sizeof(double)));
     return 0;
 }
 
@@ -25,13 +26,13 @@ static void forward(const struct args *a)
     const struct sum_by_position_attr *at = a->attr;
     int64_t tokens = shape_count(a->in[START].shape), seq = a->in[START].shape.dim[1];
     const int32_t *start = ints(&a->in[START]);
-    double *sum = xcalloc((size_t)at->n, sizeof *sum);
+    double *sum = a->work[0].data;
+    memset(sum, 0, (size_t)at->n * sizeof *sum);
     for (int64_t t = 0; t < tokens; t++) {
         int64_t i = (t % seq - start[t]) / at->length;
         if (t % seq >= start[t] && i < at->n) sum[i] += (double)reals(&a->in[X])[t];
     }
     for (int64_t i = 0; i < at->n; i++) reals(&a->out[0])[i] = (real)sum[i];
-    free(sum);
 }
 
 KERNELS(sum_by_position) = { forward, NULL, NULL };

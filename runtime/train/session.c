@@ -137,7 +137,9 @@ void session_free(struct session *s)
 
 void session_stage(struct session *s, int micro, const struct inputs *in)
 {
-    inputs_stage(s->state, s->leaves, MODE_TRAIN, micro, s->train.micro, in);
+    struct inputs step = *in;
+    if (!s->train.answers) step.present = NULL;             /* the leaf is an evaluation's alone */
+    inputs_stage(s->state, s->leaves, MODE_TRAIN, micro, s->train.micro, &step);
 }
 
 void session_put(struct session *s, const struct inputs *in)

@@ -44,7 +44,7 @@ static struct sizes sizes_of(const struct args *a)
                        .width = q.dim[2], .value_width = at->values ? at->values : shape_last(a->in[V].shape),
                        .values = at->values ? K : V,
                        .pos = a->in[POS].data ? ints(&a->in[POS])[0] : 0, .window = at->window,
-                       .chunk = at->chunk, .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E,
+                       .chunk = at->chunk, .scale = (real)at->scale * LOG2E,
                        .extent = a->in[REL].data ? shape_last(a->in[REL].shape) : 0, .cap = (real)at->softcap * LOG2E };
     s.keys = k.rank == 4 ? k.dim[1] : s.seq;
     s.index_alone = k.rank == 4 && !a->in[POS].data;
