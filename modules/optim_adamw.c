@@ -34,8 +34,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
         module_problem(problems, path, "cautious_step", "true: where a gradient is 0 nothing rests with its decay, as "
                                                         "lazy asks; one of them must be false");
     if (c->lazy && c->sphere)
-        module_problem(problems, path, "sphere", "true: a matrix turns as a whole, and does not rest where its gradient "
-                                                 "is 0, as lazy asks; one of them must be false");
+        module_problem(problems, path, "sphere", "true: a matrix turns as a whole, where lazy asks values to rest; one "
+                                                 "of them must be false");
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
