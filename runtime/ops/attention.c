@@ -1,6 +1,6 @@
 /* Causal attention over blocks of queries and keys; scores live in a block only. o_i = sum_j p_ij v_j with
    p_i = softmax of scale q_i.k_j over the keys j with start_i <= j <= i and j > i - window; a bias, a cap, a sink,
-   chunks and an index change that as ops.h says. The maximum and the sum of a row are carried from block to block of
+   chunks and an index change that as `about` says. The maximum and the sum of a row are carried from block to block of
    keys (Milakov & Gimelshein 2018); backward makes p anew from the log-sum-exp, of which a sink is part (Dao 2022).
    Query head h reads key head h / (H/G), and a block holds queries of all heads that share a key head. */
 #define VERBS "graph/ops/products.h"

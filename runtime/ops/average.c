@@ -12,13 +12,6 @@ VERB struct node *average(struct graph *g, struct node *average, struct node *w,
     return graph_emit(g, &op_average, NULL, average, w, clip, rate);
 }
 
-static int infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, SHAPE(1));
-    return 0;
-}
-
 static void follow(const struct args *a, int64_t from, int64_t to)
 {
     real rate = reals(&a->in[RATE])[0], *restrict average = reals(&a->in[AVERAGE]);
@@ -38,4 +31,4 @@ KERNELS(average) = { forward, NULL, NULL };
 OP(average, .inputs = "average*:REAL[..] w:REAL[..] clip:REAL[2] rate:REAL[1]",
    .outputs = "rate:REAL[1]",
    .about = "average += rate (w - average); the rate, 0 when skipped",
-   .infer = infer);
+   .infer = infer_number);

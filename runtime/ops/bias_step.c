@@ -12,13 +12,6 @@ VERB struct node *bias_step(struct graph *g, struct node *bias, struct node *cou
     return graph_emit(g, &op_bias_step, &a, bias, counts, clip, target);
 }
 
-static int infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, SHAPE(1));
-    return 0;
-}
-
 /* What is wanted: the sum of counts and their number, or the target and 1. want - share*n has the sign of mean - n and,
    for counts, no rounding: an expert at the mean stays where it is. */
 static double step_of(const struct bias_step_attr *at, double want, double share, double count)
@@ -68,4 +61,4 @@ ATTRIBUTES(bias_step, struct bias_step_attr,
 OP(bias_step, .inputs = "bias*:REAL[E] counts:REAL[E] clip:REAL[2] target?:REAL[E]",
    .outputs = "range:REAL[1]",
    .about = "moves each bias by rate towards an equal load, or towards the target; max - min of the bias, before",
-   ATTR(bias_step), .infer = infer);
+   ATTR(bias_step), .infer = infer_number);

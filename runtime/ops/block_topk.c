@@ -9,7 +9,6 @@
 
 enum { Q, K, START, POS };
 enum { MEANS };                                             /* work */
-enum { WIDEST = 1024 };
 
 VERB struct node *block_topk(struct graph *g, struct block_topk a)
 {
@@ -29,7 +28,7 @@ static int infer(struct node *n, struct err *e)
     if (q.dim[1] % groups != 0)
         return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
                        (long long)groups);
-    if (q.dim[2] > WIDEST) return err_set(e, "heads are at most %d wide", WIDEST);
+    if (q.dim[2] > HEAD_WIDEST) return err_set(e, "heads are at most %d wide", HEAD_WIDEST);
     node_value(n, DTYPE_I32, SHAPE(q.dim[0], q.dim[1], at->chosen));
     node_work(n, DTYPE_REAL, SHAPE(start.dim[0], groups, blocks_of(keys, at->block), q.dim[2]));
     return 0;

@@ -138,13 +138,6 @@ VERB struct node *mean_rows(struct graph *g, struct node *x) { return graph_emit
 
 /* ---- mul_heads: x[t,h,:] by[t,h];  dx = by dy, dby = sum over the head of x dy ---- */
 
-static int mul_heads_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, n->in[0]->dtype, n->in[0]->shape);
-    return 0;
-}
-
 static void mul_heads_block(const struct args *a, int64_t from, int64_t to)
 {
     int64_t w = a->in[0].shape.dim[2];
@@ -198,7 +191,7 @@ KERNELS(mul_heads) = { mul_heads_forward, mul_heads_backward, NULL };
 OP(mul_heads, .inputs = "x[T,H,W] by[T,H]",
    .outputs = "y[T,H,W]",
    .about = "each head times its value",
-   .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true,
+   .infer = infer_same, .gradient = true, .cheap = true, .rows = 3, .rows_back = true,
    .reads_in = 3);
 
 VERB struct node *mul_heads(struct graph *g, struct node *x, struct node *by)

@@ -2,13 +2,12 @@
    a sum, which its reader divides. */
 #define VERBS "graph/ops/update.h"
 #include "op.h"
-#include "cpu/vec_math.h"
 
 enum { BLOCK = 4096 };
 
-/* What is carried alike already is not carried twice. */
 struct carry_attr { int64_t how; };
 
+/* What is carried alike already is not carried twice. */
 VERB struct node *carry(struct graph *g, struct node *x, enum carry how)
 {
     int64_t at = how;

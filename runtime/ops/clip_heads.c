@@ -5,7 +5,7 @@
    Queries get one power, keys what it lacks to 1. Kimi K2 (MuonClip, arXiv 2507.20534). */
 #define VERBS "graph/ops/update.h"
 #include "op.h"
-#include "cpu/vec_math.h"
+#include <math.h>
 
 enum { W, MOST, CLIP };
 

@@ -164,16 +164,22 @@ static void sum_rows(const struct tensor *y, const int32_t *inverse, const real 
     }
 }
 
-/* dx[t] = sum_j dout[inverse[t,j]] */
+/* Of tokens [from, end): to[t] = beta to[t] + sum_j by[t,j] y[inverse[t,j]], by NULL: 1. */
+static void sum_slots(const struct args *a, const struct tensor *y, const real *by, const struct tensor *to, real beta,
+                      int64_t from, int64_t end)
+{
+    int64_t d = shape_last(y->shape), k = a->in[2].shape.dim[1];
+    real buffer[d];
+    for (int64_t t = from; t < end; t++) {
+        real *row = row_open(to, t * d, d, beta, buffer);
+        sum_rows(y, ints(&a->in[2]) + t * k, by ? by + t * k : NULL, k, d, beta, row);
+        row_done(to, t * d, d, row);
+    }
+}
+
 static void gather_back(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
-    real buffer[d];
-    for (int64_t t = from; t < to; t++) {
-        real *dx = row_open(&a->din[0], t * d, d, a->beta[0], buffer);
-        sum_rows(&a->dout[0], ints(&a->in[2]) + t * k, NULL, k, d, a->beta[0], dx);
-        row_done(&a->din[0], t * d, d, dx);
-    }
+    sum_slots(a, &a->dout[0], NULL, &a->din[0], a->beta[0], from, to);
 }
 
 static void gather_backward(const struct args *a)
@@ -207,13 +213,7 @@ static int unpermute_infer(struct node *n, struct err *e)
 
 static void unpermute_tokens(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
-    real buffer[d];
-    for (int64_t t = from; t < to; t++) {
-        real *out = row_write(&a->out[0], t * d, d, buffer);
-        sum_rows(&a->in[0], ints(&a->in[2]) + t * k, NULL, k, d, 0, out);
-        row_done(&a->out[0], t * d, d, out);
-    }
+    sum_slots(a, &a->in[0], NULL, &a->out[0], 0, from, to);
 }
 
 static void unpermute_forward(const struct args *a)
@@ -257,13 +257,7 @@ VERB struct node *combine(struct graph *g, struct node *y, struct node *order, s
 
 static void combine_tokens(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
-    real buffer[d];
-    for (int64_t t = from; t < to; t++) {
-        real *out = row_write(&a->out[0], t * d, d, buffer);
-        sum_rows(&a->in[0], ints(&a->in[2]) + t * k, reals(&a->in[3]) + t * k, k, d, 0, out);
-        row_done(&a->out[0], t * d, d, out);
-    }
+    sum_slots(a, &a->in[0], reals(&a->in[3]), &a->out[0], 0, from, to);
 }
 
 static void combine_forward(const struct args *a)

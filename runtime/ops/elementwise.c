@@ -25,20 +25,6 @@ ELEMENTWISE_PARTS(FN, real)
 
 /* ---- the ops ---- */
 
-static int infer_same(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, n->in[0]->dtype, n->in[0]->shape);
-    return 0;
-}
-
-static int infer_real(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, n->in[0]->shape);
-    return 0;
-}
-
 ATTRIBUTES(by, struct elementwise_attr,
     REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 ATTRIBUTES(range, struct elementwise_attr,

@@ -12,13 +12,6 @@ VERB struct node *grouped_add_row(struct graph *g, struct node *x, struct node *
     return graph_emit(g, &op_grouped_add_row, NULL, x, row, offsets);
 }
 
-static int infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, n->in[X]->dtype, n->in[X]->shape);
-    return 0;
-}
-
 static void add_rows(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = a->in[X].shape.dim[1], experts = a->in[ROW].shape.dim[0], e = 0;
@@ -81,4 +74,4 @@ KERNELS(grouped_add_row) = { forward, backward, NULL };
 OP(grouped_add_row, .inputs = "x[R,D] row[E,D] offsets:I32[E+1]",
    .outputs = "y[R,D]",
    .about = "each row of x plus the row of its expert; rows from the last offset on are nobody's and stay as they are",
-   .infer = infer, .gradient = true, .reads_in = 1u << OFFSETS);
+   .infer = infer_same, .gradient = true, .reads_in = 1u << OFFSETS);

@@ -11,13 +11,6 @@ VERB struct node *l2norm(struct graph *g, struct node *x, double eps)
     return graph_emit(g, &op_l2norm, &at, x);
 }
 
-static int infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, n->in[0]->dtype, n->in[0]->shape);
-    return 0;
-}
-
 static real inverse_length(const real *x, int64_t d, double eps)
 {
     double sum;
@@ -71,4 +64,4 @@ ATTRIBUTES(l2norm, struct attr,
 OP(l2norm, .inputs = "x[..,D]",
    .outputs = "y[..,D]",
    .about = "x / sqrt(sum of x^2 + eps)",
-   ATTR(l2norm), .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true, .reads_in = 1);
+   ATTR(l2norm), .infer = infer_same, .gradient = true, .cheap = true, .rows = 1, .rows_back = true, .reads_in = 1);

@@ -2,7 +2,6 @@
    for all of them, with the sum of their gates; the others choose nothing any more. */
 #define VERBS "graph/ops/routing.h"
 #include "op.h"
-#include "cpu/vec_math.h"
 
 enum { GATE, INDEX };
 enum { TOKENS = 256 };                                      /* a block */

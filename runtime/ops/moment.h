@@ -1,5 +1,5 @@
 /* What optimizers remember of values, read and written as reals by blocks of MOMENT_BLOCK, whatever it is (enum
-   moment). block: the number of the block of codes; at: of its first value among all.
+   moment_as). block: the number of the block of codes; at: of its first value among all.
 
        real room[MOMENT_BLOCK], *m = moment_read(t, at, block, n, false, room);
        ...

@@ -23,6 +23,28 @@
     enum { attr_size_##name_ = sizeof(type) }
 #define ATTR(name_) .attributes = attributes_##name_, .attr_size = attr_size_##name_
 #define VERB
+
+/* Shapes that many ops have: the first input's, the same in REAL, one number. */
+static inline __attribute__((unused)) int infer_same(struct node *n, struct err *e)
+{
+    (void)e;
+    node_value(n, n->in[0]->dtype, n->in[0]->shape);
+    return 0;
+}
+
+static inline __attribute__((unused)) int infer_real(struct node *n, struct err *e)
+{
+    (void)e;
+    node_value(n, DTYPE_REAL, n->in[0]->shape);
+    return 0;
+}
+
+static inline __attribute__((unused)) int infer_number(struct node *n, struct err *e)
+{
+    (void)e;
+    node_value(n, DTYPE_REAL, SHAPE(1));
+    return 0;
+}
 #endif
 
 #endif

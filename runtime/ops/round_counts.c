@@ -11,13 +11,6 @@ VERB struct node *round_counts(struct graph *g, struct node *counts, int64_t til
     return graph_emit(g, &op_round_counts, &a, counts);
 }
 
-static int infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, n->in[0]->shape);
-    return 0;
-}
-
 static int64_t rounded(int64_t count, const struct attr *at)
 {
     int64_t tiles = count / at->tile, over = count % at->tile;
@@ -38,4 +31,4 @@ ATTRIBUTES(round_counts, struct attr,
     INT(struct attr, tile, NEEDED, 1, INT32_MAX, "rows", "of which results are multiples"),
     CHOICE(struct attr, how, NEEDED, "down up nearest", "which multiple; of two that are as near the even one"));
 OP(round_counts, .inputs = "counts:REAL[E]", .outputs = "y:REAL[E]",
-   .about = "each count as a multiple of tile; no gradient", ATTR(round_counts), .infer = infer);
+   .about = "each count as a multiple of tile; no gradient", ATTR(round_counts), .infer = infer_real);

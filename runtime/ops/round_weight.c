@@ -14,13 +14,6 @@ VERB struct node *round_weight(struct graph *g, struct node *w, struct node *key
     return graph_emit(g, &op_round_weight, NULL, w, key, step, clip);
 }
 
-static int infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, SHAPE(1));
-    return 0;
-}
-
 static real rounded(real value, uint32_t below)
 {
     uint32_t bits = bits_of_float((float)value);
@@ -60,4 +53,4 @@ OP(round_weight, .inputs = "w*:REAL[..] key?:REAL[2] step:REAL[1] clip:REAL[2]",
    .outputs = "counts:REAL[1]",
    .about = "the values of w become those of bf16, where clip says that the step counts: the nearest, or as chance has "
             "it by a key, bits of two numbers within 0 and 1; 1, or 0 for a step that is skipped",
-   .infer = infer);
+   .infer = infer_number);

@@ -4,7 +4,6 @@
 #include "op.h"
 #include "cpu/isa/vector.h"
 
-#include <math.h>
 
 enum { TOKENS = 256 };                                      /* a block */
 
@@ -103,26 +102,42 @@ static int pick_infer(struct node *n, struct err *e)
 
 static bool is_column(int32_t index, int64_t columns) { return index >= 0 && index < columns; }
 
-static void pick_forward(const struct args *a)
+/* Of tokens [from, to): to [T,K] += x [T,E] at the index. */
+static void take(const struct args *a, const struct tensor *x, const struct tensor *to, real beta, int64_t from,
+                 int64_t end)
 {
-    int64_t tokens = a->in[0].shape.dim[0], experts = a->in[0].shape.dim[1], k = a->in[1].shape.dim[1];
-    const int32_t *index = ints(&a->in[1]);
-    for (int64_t t = 0; t < tokens; t++)
-        for (int64_t i = t * k; i < (t + 1) * k; i++)
-            reals(&a->out[0])[i] = is_column(index[i], experts) ? reals(&a->in[0])[t * experts + index[i]] : 0;
+    int64_t experts = x->shape.dim[1], k = to->shape.dim[1];
+    for (int64_t t = from; t < end; t++) {
+        const int32_t *index = ints(&a->in[1]) + t * k;
+        real *row = row_add(to, t * k, k, beta, NULL);
+        for (int64_t j = 0; j < k; j++)
+            if (is_column(index[j], experts)) row[j] += reals(x)[t * experts + index[j]];
+    }
 }
 
-/* dx[t,e] = sum over the j with index[t,j] = e of dout[t,j] */
+/* to [T,E] += x [T,K] at the index. */
+static void put(const struct args *a, const struct tensor *x, const struct tensor *to, real beta, int64_t from,
+                int64_t end)
+{
+    int64_t experts = to->shape.dim[1], k = x->shape.dim[1];
+    for (int64_t t = from; t < end; t++) {
+        const int32_t *index = ints(&a->in[1]) + t * k;
+        real *row = row_add(to, t * experts, experts, beta, NULL);
+        for (int64_t j = 0; j < k; j++)
+            if (is_column(index[j], experts)) row[index[j]] += reals(x)[t * k + j];
+    }
+}
+
+static void pick_rows(const struct args *a, int64_t from, int64_t to) { take(a, &a->in[0], &a->out[0], 0, from, to); }
+static void pick_back(const struct args *a, int64_t from, int64_t to)
+{
+    put(a, &a->dout[0], &a->din[0], a->beta[0], from, to);
+}
+
+static void pick_forward(const struct args *a) { each(a, a->in[0].shape.dim[0], TOKENS, pick_rows); }
 static void pick_backward(const struct args *a)
 {
-    if (!a->din[0].data) return;
-    int64_t tokens = a->in[0].shape.dim[0], experts = a->in[0].shape.dim[1], k = a->in[1].shape.dim[1];
-    const int32_t *index = ints(&a->in[1]);
-    for (int64_t t = 0; t < tokens; t++) {
-        real *dx = row_add(&a->din[0], t * experts, experts, a->beta[0], NULL);
-        for (int64_t i = t * k; i < (t + 1) * k; i++)
-            if (is_column(index[i], experts)) dx[index[i]] += reals(&a->dout[0])[i];
-    }
+    if (a->din[0].data) each(a, a->in[0].shape.dim[0], TOKENS, pick_back);
 }
 
 KERNELS(pick) = { pick_forward, pick_backward, NULL };
@@ -147,34 +162,16 @@ static int scatter_infer(struct node *n, struct err *e)
     return 0;
 }
 
-static void scatter_tokens(const struct args *a, int64_t from, int64_t to)
+static void scatter_rows(const struct args *a, int64_t from, int64_t to) { put(a, &a->in[0], &a->out[0], 0, from, to); }
+static void scatter_back(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t experts = a->out[0].shape.dim[1], k = a->in[1].shape.dim[1];
-    for (int64_t t = from; t < to; t++) {
-        const int32_t *index = ints(&a->in[1]) + t * k;
-        real *y = reals(&a->out[0]) + t * experts;
-        memset(y, 0, (size_t)experts * sizeof *y);
-        for (int64_t j = 0; j < k; j++)
-            if (is_column(index[j], experts)) y[index[j]] += reals(&a->in[0])[t * k + j];
-    }
+    take(a, &a->dout[0], &a->din[0], a->beta[0], from, to);
 }
 
-/* dvalue[t,j] = dout[t, index[t,j]] */
-static void scatter_gradients(const struct args *a, int64_t from, int64_t to)
-{
-    int64_t experts = a->out[0].shape.dim[1], k = a->in[1].shape.dim[1];
-    for (int64_t t = from; t < to; t++) {
-        const int32_t *index = ints(&a->in[1]) + t * k;
-        real *dx = row_add(&a->din[0], t * k, k, a->beta[0], NULL);
-        for (int64_t j = 0; j < k; j++)
-            if (is_column(index[j], experts)) dx[j] += reals(&a->dout[0])[t * experts + index[j]];
-    }
-}
-
-static void scatter_forward(const struct args *a) { each(a, a->in[0].shape.dim[0], TOKENS, scatter_tokens); }
+static void scatter_forward(const struct args *a) { each(a, a->in[0].shape.dim[0], TOKENS, scatter_rows); }
 static void scatter_backward(const struct args *a)
 {
-    if (a->din[0].data) each(a, a->in[0].shape.dim[0], TOKENS, scatter_gradients);
+    if (a->din[0].data) each(a, a->in[0].shape.dim[0], TOKENS, scatter_back);
 }
 
 KERNELS(scatter) = { scatter_forward, scatter_backward, NULL };
@@ -192,13 +189,6 @@ OP(scatter, .inputs = "value:REAL[T,K] index:I32[T,K]",
 VERB struct node *load(struct graph *g, struct node *counts)
 {
     return graph_emit(g, &op_load, NULL, counts);
-}
-
-static int load_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, n->in[0]->shape);
-    return 0;
 }
 
 static double count_at(const struct tensor *t, int64_t i)
@@ -219,4 +209,4 @@ KERNELS(load) = { load_forward, NULL, NULL };
 OP(load, .inputs = "counts:I32|REAL[E]",
    .outputs = "load:REAL[E]",
    .about = "E n_i / sum of n: 1 everywhere when all are loaded alike; no gradient",
-   .infer = load_infer);
+   .infer = infer_real);

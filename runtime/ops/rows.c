@@ -50,13 +50,6 @@ static void sum_exp(const struct tensor *x, int64_t row, int64_t rows, real top[
 
 /* ---- softmax, REAL;  dx = y (dy - sum(y dy)) ---- */
 
-static int real_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, n->in[0]->shape);
-    return 0;
-}
-
 static void softmax_rows(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = shape_last(a->in[0].shape);
@@ -92,7 +85,7 @@ KERNELS(softmax) = { softmax_forward, softmax_backward, NULL };
 OP(softmax, .inputs = "x[..,D]",
    .outputs = "p:REAL[..,D]",
    .about = "softmax over the last dimension",
-   .infer = real_infer, .gradient = true, .rows = 1, .reads_out = 1);
+   .infer = infer_real, .gradient = true, .rows = 1, .reads_out = 1);
 
 VERB struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, x); }
 
@@ -141,13 +134,6 @@ VERB struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit
 
 /* ---- normalize: x / (s + eps), s = sum of the row;  dx = (dy - sum(x dy) / (s + eps)) / (s + eps) ---- */
 
-static int normalize_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, n->in[0]->dtype, n->in[0]->shape);
-    return 0;
-}
-
 static void normalize_rows(const struct args *a, int64_t from, int64_t to)
 {
     double eps = *(const double *)a->attr, sum;
@@ -189,7 +175,7 @@ ATTRIBUTES(normalize, struct normalize_attr,
 OP(normalize, .inputs = "x[T,K]",
    .outputs = "y[T,K]",
    .about = "x / (sum of the row + eps)",
-   ATTR(normalize), .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1);
+   ATTR(normalize), .infer = infer_same, .gradient = true, .rows = 1, .reads_in = 1);
 
 VERB struct node *normalize(struct graph *g, struct node *x, double eps)
 {
@@ -307,16 +293,9 @@ KERNELS(cumsum) = { cumsum_forward, cumsum_backward, NULL };
 OP(cumsum, .inputs = "x:REAL[..,D]",
    .outputs = "y:REAL[..,D]",
    .about = "sums of a row up to each value, itself included",
-   .infer = real_infer, .gradient = true, .rows = 1, .rows_back = true);
+   .infer = infer_real, .gradient = true, .rows = 1, .rows_back = true);
 
 /* ---- center: x - mean of x, what LayerNorm is before RMSNorm;  dx = dy - mean of dy ---- */
-
-static int same_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, n->in[0]->dtype, n->in[0]->shape);
-    return 0;
-}
 
 static real mean_of(const real *x, int64_t d)
 {
@@ -355,6 +334,6 @@ KERNELS(center) = { center_forward, center_backward, NULL };
 OP(center, .inputs = "x[..,D]",
    .outputs = "y[..,D]",
    .about = "x - mean of x",
-   .infer = same_infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true);
+   .infer = infer_same, .gradient = true, .cheap = true, .rows = 1, .rows_back = true);
 
 VERB struct node *center(struct graph *g, struct node *x) { return graph_emit(g, &op_center, NULL, x); }

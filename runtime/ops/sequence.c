@@ -14,13 +14,6 @@ VERB struct node *shift(struct graph *g, struct node *x, int by)
     return graph_emit(g, &op_shift, &at, x);
 }
 
-static int shift_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, n->in[0]->dtype, n->in[0]->shape);
-    return 0;
-}
-
 static void shift_forward(const struct args *a)
 {
     int64_t by = *(const int64_t *)a->attr, length = a->in[0].shape.dim[1];
@@ -40,7 +33,7 @@ ATTRIBUTES(shift, struct shift_attr,
 OP(shift, .inputs = "x:I32|REAL[B,S]",
    .outputs = "y:I32|REAL[B,S]",
    .about = "y[b,s] = x[b,s+by], 0 past either end; no gradient",
-   ATTR(shift), .infer = shift_infer);
+   ATTR(shift), .infer = infer_same);
 
 /* ---- slice: out[b,s,..] = x[b,s,..] for s < length;  dx[b,s,..] = dout[b,s,..], 0 beyond ---- */
 
