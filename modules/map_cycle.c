@@ -22,17 +22,23 @@ static void check(struct pick self, const struct model_conf *model, const char *
                        c->times, c->from, c->to, c->times, model->layers);
 }
 
-static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
+static struct ints layers(struct arena *a, struct pick self, int n)
 {
     const struct conf *c = self.conf;
-    int length = c->to - c->from + 1, end = c->from + length * c->times;
-    struct ints of = { m->model->layers, arena_alloc(m->arena, (size_t)m->model->layers * sizeof(int)) };
+    int length = c->to - c->from + 1, more = (c->times - 1) * length, end = c->from + c->times * length;
+    struct ints of = { n + more, arena_alloc(a, (size_t)(n + more) * sizeof(int)) };
     for (int i = 0; i < of.n; i++)
-        of.value[i] = i < c->from ? i : i < end ? c->from + (i - c->from) % length : i - length * (c->times - 1);
-    return mapping_layer(m, l, of, c->identity);
+        of.value[i] = i < c->from ? i : i < end ? c->from + (i - c->from) % length : i - more;
+    return of;
+}
+
+static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
+{
+    return mapping_layer(m, l, ((const struct conf *)self.conf)->identity);
 }
 
 const struct module map_cycle = {
     .slot = SLOT_MAP, .name = "cycle", .about = "a run of layers occurs several times (WeLM, stacking)",
     .conf_size = sizeof(struct conf), .params = params, .check = check, .map = map,
+    .layers = layers,
 };

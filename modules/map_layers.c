@@ -1,7 +1,7 @@
-/* Other layers: layer i is a copy of the other model's layer of[i]. SOLAR (Kim 2023, arXiv 2312.15166) overlaps two
-   copies: of 32 layers 0 .. 23, then 8 .. 31. identity: of a layer that stands there for the second time the branches
-   write nothing at first, so that where they are added to the stream the function is that of the layers named once, in
-   their order (LLaMA Pro, Wu 2024). Settings that differ by layer, as windows do, are those of this model. */
+/* Other layers: layer i is a copy of the other model's layer of[i]. identity: of a layer that stands there for the
+   second time the branches write nothing at first, so that where they are added to the stream the function is that of
+   the layers named once, in their order (LLaMA Pro, Wu 2024). Settings that differ by layer, as windows do, are those
+   of this model; sl.deepen carries the other's along. */
 #include "model/module.h"
 
 struct conf { struct ints of; int identity; };
@@ -18,13 +18,19 @@ static void check(struct pick self, const struct model_conf *model, const char *
         module_problem(problems, path, "of", "names %d layers, and the model has %d", c->of.n, model->layers);
 }
 
+static struct ints layers(struct arena *a, struct pick self, int n)
+{
+    (void)a; (void)n;
+    return ((const struct conf *)self.conf)->of;
+}
+
 static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
 {
-    const struct conf *c = self.conf;
-    return mapping_layer(m, l, c->of, c->identity);
+    return mapping_layer(m, l, ((const struct conf *)self.conf)->identity);
 }
 
 const struct module map_layers = {
     .slot = SLOT_MAP, .name = "layers", .about = "layers are copies of others, by a list",
     .conf_size = sizeof(struct conf), .params = params, .check = check, .map = map,
+    .layers = layers,
 };

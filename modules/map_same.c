@@ -4,9 +4,6 @@
 static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
 {
     (void)self;
-    if (m->model->layers != m->donor->layers)
-        return mapping_fail(m, "%s has %d layers and this model %d: init.map = \"layers\" or \"cycle\" says which "
-                               "become which", m->start->run, m->donor->layers, m->model->layers);
     return mapping_as(m, l, l->path, NULL);
 }
 

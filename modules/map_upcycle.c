@@ -105,8 +105,6 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     const struct conf *c = self.conf;
     const char *rest;
     int layer = path_layer(l->path, &rest);
-    if (m->model->layers != m->donor->layers)
-        return mapping_fail(m, "%s has %d layers and this model %d", m->start->run, m->donor->layers, m->model->layers);
     if (layer < 0 || strncmp(rest, "ffn.", 4) != 0 || donor_find(m->donor, l->path))
         return mapping_as(m, l, l->path, NULL);
     if (strncmp(rest, "ffn.experts.", 12) == 0) {

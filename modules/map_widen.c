@@ -39,8 +39,6 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
 {
     const struct conf *c = self.conf;
     const struct donated *from = donor_find(m->donor, l->path);
-    if (m->model->layers != m->donor->layers)
-        return mapping_fail(m, "%s has %d layers and this model %d", m->start->run, m->donor->layers, m->model->layers);
     if (!from || shape_equal(from->shape, l->values)) return mapping_as(m, l, l->path, NULL);
     struct stack to = stack_of(l->values), of = stack_of(from->shape);
     if (to.matrices != of.matrices || to.rows % of.rows != 0 || to.columns % of.columns != 0)

@@ -20,6 +20,11 @@ struct stack stack_of(struct shape s)
     return k;
 }
 
+struct stack stack_by_experts(struct shape s)
+{
+    return (struct stack){ s.dim[0], s.rank > 2 ? s.dim[1] : 1, s.rank > 1 ? shape_last(s) : 1 };
+}
+
 const struct donated *donor_find(const struct donor *d, const char *path)
 {
     for (int i = 0; i < d->n; i++) if (strcmp(d->tensor[i].path, path) == 0) return &d->tensor[i];
@@ -81,26 +86,65 @@ struct made mapping_as(struct mapping *m, const struct leaf *l, const char *path
     return mapping_of(m, how, 1, &(struct donation){ .from = from, .by = 1 });
 }
 
+/* The matrix whose bias it is; NULL: it is none. */
+static const struct leaf *matrix_of(const struct mapping *m, const struct leaf *l)
+{
+    size_t length = strlen(l->path);
+    if (length < 5 || strcmp(l->path + length - 5, ".bias") != 0) return NULL;
+    return leaves_find(m->leaves, arena_text(m->arena, "%.*s.weight", (int)length - 5, l->path));
+}
+
 /* Whether a branch writes to the stream by it, a bias as the matrix whose it is. */
 static bool is_written_by(const struct mapping *m, const struct leaf *l)
 {
-    size_t length = strlen(l->path);
-    if (length < 5 || strcmp(l->path + length - 5, ".bias") != 0) return role_writes(l->role);
-    const struct leaf *w = leaves_find(m->leaves, arena_text(m->arena, "%.*s.weight", (int)length - 5, l->path));
-    return w && role_writes(w->role);
+    const struct leaf *matrix = matrix_of(m, l);
+    return role_writes(matrix ? matrix->role : l->role);
 }
 
-struct made mapping_layer(struct mapping *m, const struct leaf *l, struct ints of, bool identity)
+struct made mapping_layer(struct mapping *m, const struct leaf *l, bool identity)
 {
     const char *rest;
-    int layer = path_layer(l->path, &rest), from = layer < 0 ? -1 : of.value[layer];
+    int layer = path_layer(l->path, &rest);
     bool again = false;
-    for (int i = 0; i < layer; i++) again |= of.value[i] == from;
-    if (from >= m->donor->layers)
-        return mapping_fail(m, "init.map: layer %d is to be a copy of layer %d, and %s has %d, counted from 0", layer,
-                            from, m->start->run, m->donor->layers);
+    for (int i = 0; i < layer; i++) again |= m->of.value[i] == m->of.value[layer];
     if (again && identity && is_written_by(m, l)) return mapping_of(m, "zeros where a layer is repeated", 0, NULL);
-    return mapping_as(m, l, layer < 0 ? l->path : path_in_layer(m, l->path, from), NULL);
+    return mapping_as(m, l, layer < 0 ? l->path : path_in_layer(m, l->path, m->of.value[layer]), NULL);
+}
+
+/* ---- experts ---- */
+
+bool mapping_by_experts(const struct mapping *m, const struct leaf *l, struct by_experts *out)
+{
+    const char *rest, *up;
+    int layer = path_layer(l->path, &rest);
+    if (layer < 0 || strncmp(rest, "ffn.", 4) != 0 || strncmp(rest, "ffn.shared.", 11) == 0) return false;
+    up = arena_text(m->arena, "layers.%d.ffn.experts.up.weight", layer);
+    const struct leaf *own = leaves_find(m->leaves, up);
+    const struct donated *its = donor_find(m->donor, up), *from = donor_find(m->donor, l->path);
+    if (!own || !its || !from || own->values.rank != 3 || its->shape.rank != 3 || from->shape.rank != l->values.rank)
+        return false;
+    *out = (struct by_experts){ from, layer, own->values.dim[0], its->shape.dim[0], own->values.dim[1],
+                                its->shape.dim[1], l->values.dim[0] };
+    int64_t idle = out->places - out->own;
+    return out->own != out->its && idle >= 0 && from->shape.dim[0] == out->its + idle;
+}
+
+/* What loss-free balancing adds to scores. */
+static bool is_summand(const struct leaf *l)
+{
+    const char *rest;
+    return l->kind == LEAF_BUFFER && path_layer(l->path, &rest) >= 0 && strcmp(rest, "ffn.router.bias") == 0 &&
+           l->init.value == 0;
+}
+
+double mapping_parted(const struct mapping *m, const struct leaf *l, int layer, int64_t parts)
+{
+    struct traits router = module_traits(module_part(m->model->ffn.pick[layer], SLOT_ROUTER));
+    const struct leaf *matrix = matrix_of(m, l);
+    double down = router.gate_over == GATE_ALONE ? 1 : (double)parts;
+    if (l->role == ROLE_FFN_DOWN) return down;
+    if (matrix && matrix->role == ROLE_FFN_DOWN) return down / (double)parts;               /* each part adds its own */
+    return router.competing && is_summand(l) ? 1 / (double)parts : 1;
 }
 
 /* ---- all of them ---- */
@@ -143,9 +187,33 @@ static void check_left(struct mapping *m)
     }
 }
 
+/* Which layers become which: a map of other depth says it, to others model and donor have as many. */
+static void find_layers(struct mapping *m)
+{
+    const struct pick map = m->start->map;
+    int n = m->model->layers, its = m->donor->layers;
+    if (map.module->layers) m->of = map.module->layers(m->arena, map, its);
+    else {
+        m->of = (struct ints){ its, arena_alloc(m->arena, (size_t)(its + 1) * sizeof(int)) };
+        for (int i = 0; i < its; i++) m->of.value[i] = i;
+    }
+    for (int i = 0; i < m->of.n && !m->failed; i++)
+        if (m->of.value[i] >= its)
+            mapping_fail(m, "init.map: layer %d is to be a copy of layer %d, and %s has %d, counted from 0", i,
+                         m->of.value[i], m->start->run, its);
+    if (m->failed || m->of.n == n) return;
+    if (map.module->layers)
+        mapping_fail(m, "%s has %d layers, of which init.map = \"%s\" makes %d, and this model has %d", m->start->run,
+                     its, map.module->name, m->of.n, n);
+    else
+        mapping_fail(m, "%s has %d layers and this model %d: init.map = \"layers\", \"cycle\" or \"overlap\" says which "
+                        "become which", m->start->run, its, n);
+}
+
 int mapping_make(struct mapping *m, const struct leaves *leaves)
 {
     m->leaves = leaves;
+    find_layers(m);
     const struct pick map = m->start->map;
     m->leaf = arena_alloc(m->arena, (size_t)(leaves->n + 1) * sizeof *m->leaf);
     m->made = arena_alloc(m->arena, (size_t)(leaves->n + 1) * sizeof *m->made);

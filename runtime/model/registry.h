@@ -108,8 +108,13 @@ struct module {
     /* What it does, by slot. */
     union {
         struct init  (*init)(struct build *b, struct pick self, enum role role, struct shape shape);
-        /* what a tensor of the model is made of */
-        struct made (*map)(struct mapping *m, struct pick self, const struct leaf *l);
+        struct {
+            /* what a tensor of the model is made of */
+            struct made (*map)(struct mapping *m, struct pick self, const struct leaf *l);
+            /* optional: a map of other depth, in which each layer is a copy of one of the donor's, of which there are
+               n */
+            struct ints (*layers)(struct arena *a, struct pick self, int n);
+        };
         /* optional: without it all factors are 1 */
         struct scaling (*scaling)(struct pick self, const struct model_conf *model, enum weight_reads reads,
                                   int64_t inputs, enum stepping stepping);

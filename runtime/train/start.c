@@ -67,10 +67,12 @@ static double share(const struct donation *p, struct key key, uint64_t index, in
     return 1 + p->uneven * (own - sum / (double)copies);
 }
 
-/* to += what a part gives. */
-static void add_part(const struct donation *p, struct stack k, struct stack of, const float *from, struct key key,
+/* to += what a part gives to a tensor of shape `own`. */
+static void add_part(const struct donation *p, struct shape own, struct shape its, const float *from, struct key key,
                      double *to)
 {
+    struct stack k = p->by_experts ? stack_by_experts(own) : stack_of(own),
+                 of = p->by_experts && own.rank == its.rank ? stack_by_experts(its) : stack_of(its);
     struct spread s = spread_of(from, of.matrices * of.rows * of.columns);
     int64_t copies = k.columns / of.columns;
     for (int64_t e = 0; e < k.matrices; e++)
@@ -80,6 +82,7 @@ static void add_part(const struct donation *p, struct stack k, struct stack of, 
             double *out = to + (e * k.rows + r) * k.columns;
             for (int64_t c = 0; c < k.columns; c++) {
                 int64_t column = p->column ? p->column[e * k.columns + c] : c;
+                if (row == PLACE_NONE || column == PLACE_NONE) continue;
                 uint64_t index = (uint64_t)((e * k.rows + r) * k.columns + c);
                 double x = row < 0 || column < 0 ? s.mean + s.deviation * key_normal(key, index) : (double)line[column];
                 if (p->uneven != 0) x *= share(p, key, index - (uint64_t)(c - column), c / of.columns, copies);
@@ -107,7 +110,7 @@ static int fill_one(struct session *s, const struct mapping *m, int i, const str
             donated = xmalloc((size_t)n * sizeof *donated);
             for (int64_t j = 0; j < n; j++) donated[j] = (float)values[j];
         }
-        if (donated) add_part(p, stack_of(l->values), stack_of(from), donated, key, sum);
+        if (donated) add_part(p, l->values, from, donated, key, sum);
         else failure = -1;
         free(donated);
     }
