@@ -57,9 +57,10 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     const struct conf *c = self.conf;
     struct by_experts x;
     if (!mapping_by_experts(m, l, &x)) return mapping_as(m, l, l->path, NULL);
-    if (x.own > x.its)
-        return mapping_fail(m, "%s: %s has %lld experts, of which %lld cannot stay", l->path, m->start->run,
-                            (long long)x.its, (long long)x.own);
+    if (x.own > x.its || x.own_width != x.its_width)
+        return mapping_fail(m, "%s: of %lld experts of width %lld in %s %lld of width %lld cannot stay", l->path,
+                            (long long)x.its, (long long)x.its_width, m->start->run, (long long)x.own,
+                            (long long)x.own_width);
     if (c->by == BY_LIST && c->experts.n != x.own)
         return mapping_fail(m, "init.map.experts: names %d experts, and layer %d has %lld", c->experts.n, x.layer,
                             (long long)x.own);

@@ -64,35 +64,41 @@ static double made_up(struct mapping *m, int layer, struct cut k)
     return (double)k.parts * over[router.gate_over] / (router.top_k * router.gate_level);
 }
 
-static struct made expert(struct mapping *m, const struct conf *c, const struct leaf *l, int layer,
+/* The cut of a layer whose dense feed-forward becomes experts; parts 0: it is none. */
+static struct cut cut_of(struct mapping *m, int layer)
+{
+    const char *rest = "down.weight";
+    const struct donated *dense = donor_find(m->donor, arena_text(m->arena, "layers.%d.ffn.%s", layer, rest));
+    const struct leaf *experts = leaves_find(m->leaves, arena_text(m->arena, "layers.%d.ffn.experts.%s", layer, rest));
+    if (!dense || !experts) return (struct cut){ 0 };
+    int64_t width = shape_last(experts->values), all = shape_last(dense->shape);
+    struct cut k = { all / width, experts->values.dim[0], width };
+    if (all % width == 0 && k.experts % k.parts == 0 && experts->values.dim[1] == dense->shape.dim[0]) return k;
+    mapping_fail(m, "%s: %lld experts of width %lld cannot be made of copies of %s, which is %lld wide: the width must "
+                    "divide it, and the quotient the number of experts", experts->path, (long long)k.experts,
+                 (long long)width, dense->path, (long long)all);
+    return (struct cut){ 0 };
+}
+
+/* A matrix of the experts, or their biases, of which those behind `down` are added by each part. */
+static struct made expert(struct mapping *m, const struct conf *c, const struct leaf *l, int layer, struct cut k,
                           const struct donated *from)
 {
-    struct stack to = stack_of(l->values), of = stack_of(from->shape);
-    bool down = l->role == ROLE_FFN_DOWN;
-    int64_t width = down ? to.columns : to.rows, all = down ? of.columns : of.rows;
-    struct cut k = { all / width, to.matrices, width };
-    bool fits = all % width == 0 && (down ? to.rows == of.rows : to.columns == of.columns);
-    if (!fits || to.matrices % k.parts != 0)
-        return mapping_fail(m, "%s: %lld experts of width %lld cannot be made of copies of %s, which is %lld wide: the "
-                               "width must divide it, and the quotient the number of experts", l->path,
-                            (long long)to.matrices, (long long)width, from->path, (long long)all);
+    bool down = strstr(l->path, ".down."), matrix = l->values.rank == 3;
     int32_t *first = mapping_places(m, k.experts);
     memset(first, 0, (size_t)k.experts * sizeof *first);
-    double by = down && c->compensate ? made_up(m, layer, k) : 1;
     const int32_t *neurons = neurons_of(m, c, layer, k);
-    struct donation part = { .from = from, .matrix = first, .row = down ? NULL : neurons,
-                             .column = down ? neurons : NULL, .by = by };
+    double by = !down || !c->compensate ? 1 : made_up(m, layer, k) / (matrix ? 1 : (double)k.parts);
+    struct donation part = { .from = from, .matrix = first, .by = by, .by_experts = true };
+    if (matrix && !down) part.row = neurons;
+    else if (matrix || !down) part.column = neurons;
     const char *what = k.parts > 1 ? arena_text(m->arena, "copies in %lld parts", (long long)k.parts) : "copies";
     return mapping_of(m, by == 1 ? what : arena_text(m->arena, "%s, times %g", what, by), 1, &part);
 }
 
 /* Rows of the router, whose experts the donor does not know. */
-static struct made scores(struct mapping *m, const struct conf *c, const struct leaf *l, int layer)
+static struct made scores(struct mapping *m, const struct conf *c, const struct leaf *l, int64_t parts)
 {
-    const struct donated *dense = donor_find(m->donor, arena_text(m->arena, "layers.%d.ffn.down.weight", layer));
-    const struct leaf *experts = leaves_find(m->leaves, arena_text(m->arena, "layers.%d.ffn.experts.down.weight",
-                                                                   layer));
-    int64_t parts = dense && experts ? shape_last(dense->shape) / shape_last(experts->values) : 1;
     if (!c->tie || parts <= 1 || l->values.rank != 2) return (struct made){ .drawn = true };
     int32_t *row = mapping_places(m, l->values.dim[0]);
     for (int64_t e = 0; e < l->values.dim[0]; e++) row[e] = (int32_t)(e / parts * parts);
@@ -107,12 +113,13 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     int layer = path_layer(l->path, &rest);
     if (layer < 0 || strncmp(rest, "ffn.", 4) != 0 || donor_find(m->donor, l->path))
         return mapping_as(m, l, l->path, NULL);
+    struct cut k = cut_of(m, layer);
     if (strncmp(rest, "ffn.experts.", 12) == 0) {
         const char *path = arena_text(m->arena, "layers.%d.ffn.%s", layer, rest + 12);
         const struct donated *from = donor_find(m->donor, path);
-        return from && l->values.rank == 3 ? expert(m, c, l, layer, from) : mapping_as(m, l, path, NULL);
+        return from && k.parts ? expert(m, c, l, layer, k, from) : mapping_as(m, l, path, NULL);
     }
-    if (l->role == ROLE_ROUTER) return scores(m, c, l, layer);
+    if (l->role == ROLE_ROUTER) return scores(m, c, l, k.parts);
     if (strncmp(rest, "ffn.shared.", 11) == 0 && l->role == ROLE_FFN_DOWN) return mapping_of(m, "zeros", 0, NULL);
     return (struct made){ .drawn = true };
 }

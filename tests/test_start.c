@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "model/registry.h"
@@ -99,21 +100,35 @@ static void decode(struct session *s, real *logits)
 /* A trained model's checkpoint, and its logits. */
 struct donated_run { char path[4096]; real logits[SEQ * VOCAB]; };
 
-static void donate(const char *model, const char *set, struct donated_run *out)
+/* Keeps it as a run does. */
+static void keep(struct session *s, struct donated_run *out)
 {
     static int number;
     char dir[64];
     struct checkpoint c;
     struct err e;
-    struct session *s = session_of(model, set);
-    state_fill(s->state, 5);
-    train(s);
     snprintf(dir, sizeof dir, "%s/%d", folder, number++);
+    assert_int_equal(mkdir(dir, 0777), 0);
+    strcat(dir, "/checkpoints");
     json_t *none = json_object();
     if (checkpoint_save(dir, STEPS, s->leaves, s->state, none, 0, NULL, &c, &e)) fail_msg("%s", e.text);
     json_decref(none);
     snprintf(out->path, sizeof out->path, "%s", c.path);
     decode(s, out->logits);
+}
+
+static struct session *trained(const char *model, const char *set)
+{
+    struct session *s = session_of(model, set);
+    state_fill(s->state, 5);
+    train(s);
+    return s;
+}
+
+static void donate(const char *model, const char *set, struct donated_run *out)
+{
+    struct session *s = trained(model, set);
+    keep(s, out);
     session_free(s);
 }
 
@@ -158,6 +173,8 @@ static void test_function_stays(void **state)
               "identity": true}}}),
         TEXT({"layers": 7, "init": {"module": "from", "run": "x", "map": {"module": "cycle", "from": 1, "to": 2,
               "times": 3, "identity": true}}}),
+        TEXT({"layers": 4, "init": {"module": "from", "run": "x", "map": {"module": "overlap", "removed": 1,
+              "identity": true}}}),
         TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 48, "router": {"module": "staged", "top_k": 2,
               "normalize": "after"}}, "init": {"module": "from", "run": "x", "map": "upcycle"}}),
         TEXT({"ffn": {"module": "moe", "experts": 12, "d_ff": 16, "router": {"module": "staged", "top_k": 6,
@@ -206,25 +223,77 @@ static void test_tied_heads_widen(void **state)
     if (!(d < 1e-5)) fail_msg("logits move by %.3g", d);
 }
 
-static void test_experts_split(void **state)
+static void test_biases_are_copied(void **state)
 {
-    static const char *const router[] = {
-        TEXT({"module": "staged", "top_k": %d}), TEXT({"module": "staged", "top_k": %d, "normalize": "after"}),
-        TEXT({"module": "staged", "top_k": %d, "score": "sigmoid"}),
+    static const char *const sets[] = {
+        TEXT({"ffn": {"module": "moe", "bias": true, "experts": 4, "d_ff": 48, "router": {"module": "staged",
+              "top_k": 2, "normalize": "after"}}, "init": {"module": "from", "run": "x", "map": "upcycle"}}),
+        TEXT({"ffn": {"module": "moe", "bias": true, "experts": 12, "d_ff": 16, "router": {"module": "staged",
+              "top_k": 3, "score": "sigmoid", "normalize": "after", "scale": 2.5}},
+              "init": {"module": "from", "run": "x", "map": {"module": "upcycle", "shuffle": true}}}),
     };
     (void)state;
-    for (int i = 0; i < COUNT(router); i++) {
+    struct donated_run from;
+    donate(dense, TEXT({"ffn.bias": true}), &from);
+    for (int i = 0; i < COUNT(sets); i++) {
+        double d = distance_of(dense, sets[i], &from);
+        if (!(d < 1e-5)) fail_msg("%s: logits move by %.3g", sets[i], d);
+    }
+}
+
+/* Cut in parts, and made whole again. */
+static const char *const routers[] = {
+    TEXT({"module": "staged", "top_k": %d}), TEXT({"module": "staged", "top_k": %d, "normalize": "after"}),
+    TEXT({"module": "staged", "top_k": %d, "score": "sigmoid"}),
+};
+
+static void routed(char set[640], const char *router, int k, int experts, int width, const char *map)
+{
+    char its[96];
+    snprintf(its, sizeof its, router, k);
+    snprintf(set, 640, "{\"ffn.bias\": true, \"ffn.router\": %s, \"ffn.experts\": %d, \"ffn.d_ff\": %d%s%s%s}", its,
+             experts, width, *map ? ", \"init\": {\"module\": \"from\", \"run\": \"x\", \"map\": " : "", map,
+             *map ? "}" : "");
+}
+
+static void test_experts_split(void **state)
+{
+    (void)state;
+    for (int i = 0; i < COUNT(routers); i++) {
         struct donated_run from;
-        char one[128], its[96], two[512], own[96];
-        snprintf(its, sizeof its, router[i], 2);
-        snprintf(own, sizeof own, router[i], 6);
-        snprintf(one, sizeof one, "{\"ffn.router\": %s}", its);
-        snprintf(two, sizeof two, "{\"ffn.router\": %s, \"ffn.experts\": 12, \"ffn.d_ff\": 8, \"init\": {\"module\": "
-                 "\"from\", \"run\": \"x\", \"map\": {\"module\": \"split\", \"parts\": 3}}}", own);
+        char one[640], two[640];
+        routed(one, routers[i], 2, 4, 24, "");
+        routed(two, routers[i], 6, 12, 8, TEXT({"module": "split", "parts": 3}));
         donate(sparse, one, &from);
         double d = distance_of(sparse, two, &from);
         print_message("    %.2g  %s\n", d, two);
         if (!(d < 1e-5)) fail_msg("logits move by %.3g", d);
+    }
+}
+
+static void test_split_experts_merge(void **state)
+{
+    (void)state;
+    for (int i = 0; i < COUNT(routers); i++) {
+        struct donated_run from, cut;
+        char one[640], two[640], back[640];
+        routed(one, routers[i], 2, 4, 24, "");
+        routed(two, routers[i], 4, 8, 12, TEXT({"module": "split", "parts": 2}));
+        routed(back, routers[i], 2, 4, 24, TEXT({"module": "merge"}));
+        struct session *whole = trained(sparse, one);
+        keep(whole, &from);
+        struct session *parts = begin(sparse, two, &from);
+        keep(parts, &cut);
+        struct session *again = begin(sparse, back, &cut);
+        if (!(distance(again, &from) < 1e-5)) fail_msg("logits move by %.3g", distance(again, &from));
+        for (int k = 0; k < whole->leaves->n; k++) {
+            const struct leaf *l = whole->leaves->leaf[k];
+            if (leaf_is_own(l) && memcmp(state_data(whole->state, l), state_data(again->state, l), leaf_bytes(l)) != 0)
+                fail_msg("%s differs", l->path);
+        }
+        session_free(whole);
+        session_free(parts);
+        session_free(again);
     }
 }
 
@@ -294,6 +363,162 @@ static void test_neurons_are_redrawn(void **state)
     session_free(plain);
 }
 
+static float at(struct session *s, const char *path, int64_t i)
+{
+    int64_t n;
+    real *values = values_of(s, path, &n), value = values[i];
+    assert_true(i < n);
+    free(values);
+    return (float)value;
+}
+
+enum { F = 24, D = 32 };                                    /* of an expert, of the stream */
+#define EXPERTS "layers.1.ffn.experts."
+
+/* Experts 0 and 3, and 1 and 2, become one: their means; or where that is twice as wide, both. */
+static void test_experts_merge(void **state)
+{
+    static const char map[] = TEXT({"module": "merge", "experts": [0, 3, 1, 2]});
+    static const int group[2][2] = { { 0, 3 }, { 1, 2 } };
+    (void)state;
+    char one[640], mean[640], beside[640];
+    struct donated_run from;
+    routed(one, routers[0], 2, 4, F, "");
+    routed(mean, routers[0], 1, 2, F, map);
+    routed(beside, routers[0], 1, 2, 2 * F, map);
+    struct session *s = trained(sparse, one);
+    keep(s, &from);
+    struct session *m = begin(sparse, mean, &from), *b = begin(sparse, beside, &from);
+    for (int e = 0; e < 2; e++) {
+        int x = group[e][0], y = group[e][1];
+        for (int i = 0; i < F * D; i++) {
+            assert_float_equal(at(m, EXPERTS "up.weight", e * F * D + i), (at(s, EXPERTS "up.weight", x * F * D + i) +
+                               at(s, EXPERTS "up.weight", y * F * D + i)) / 2, 1e-6);
+            assert_float_equal(at(b, EXPERTS "up.weight", (2 * e + 1) * F * D + i),
+                               at(s, EXPERTS "up.weight", y * F * D + i), 0);
+            int64_t r = i / F, c = i % F;
+            assert_float_equal(at(b, EXPERTS "down.weight", (e * D + r) * 2 * F + c),
+                               at(s, EXPERTS "down.weight", (x * D + r) * F + c) / 2, 1e-6);
+            assert_float_equal(at(b, EXPERTS "down.weight", (e * D + r) * 2 * F + F + c),
+                               at(s, EXPERTS "down.weight", (y * D + r) * F + c) / 2, 1e-6);
+        }
+        for (int i = 0; i < F; i++)
+            assert_float_equal(at(b, EXPERTS "up.bias", (2 * e + 1) * F + i), at(s, EXPERTS "up.bias", y * F + i), 0);
+        for (int i = 0; i < D; i++) {
+            float row = (at(s, "layers.1.ffn.router.weight", x * D + i) + at(s, "layers.1.ffn.router.weight",
+                                                                             y * D + i)) / 2,
+                  down = (at(s, EXPERTS "down.bias", x * D + i) + at(s, EXPERTS "down.bias", y * D + i)) / 2;
+            assert_float_equal(at(m, "layers.1.ffn.router.weight", e * D + i), row, 1e-6);
+            assert_float_equal(at(b, "layers.1.ffn.router.weight", e * D + i), row, 1e-6);
+            assert_float_equal(at(m, EXPERTS "down.bias", e * D + i), down, 1e-6);
+            assert_float_equal(at(b, EXPERTS "down.bias", e * D + i), down, 1e-6);
+        }
+        float bias = at(s, "layers.1.ffn.router.bias", x) + at(s, "layers.1.ffn.router.bias", y);
+        assert_float_equal(at(m, "layers.1.ffn.router.bias", e), bias / 2, 1e-6);
+        assert_float_equal(at(b, "layers.1.ffn.router.bias", e), bias, 1e-6);
+    }
+    session_free(s);
+    session_free(m);
+    session_free(b);
+}
+
+/* Which of the donor's experts those of a layer are, by what they read first. */
+static void assert_kept(struct session *s, struct session *of, int layer, int a, int b)
+{
+    char path[64];
+    snprintf(path, sizeof path, "layers.%d.ffn.experts.up.weight", layer);
+    assert_true(at(s, path, 0) == at(of, path, a * F * D) && at(s, path, F * D) == at(of, path, b * F * D));
+}
+
+/* What is never chosen may go, and nothing changes. */
+static void test_experts_prune(void **state)
+{
+    static const char by_list[] = TEXT({"ffn.experts": 2, "ffn.router": {"module": "staged", "top_k": 1,
+        "score": "sigmoid"}, "init": {"module": "from", "run": "x", "map": {"module": "prune", "experts": [0, 2]}}});
+    static const char by_norm[] = TEXT({"ffn.experts": 2, "init": {"module": "from", "run": "x", "map": {
+        "module": "prune", "by": "norm"}}});
+    (void)state;
+    struct donated_run from;
+    struct session *s = trained(sparse, TEXT({"ffn.router": {"module": "staged", "top_k": 1, "score": "sigmoid"}}));
+    for (int layer = 0; layer < 2; layer++) {
+        char path[64];
+        snprintf(path, sizeof path, "layers.%d.ffn.router.bias", layer);
+        state_put(s->state, leaves_find(s->leaves, path), (real[]){ 0, -9, 0, -9 });
+        snprintf(path, sizeof path, "layers.%d.ffn.experts.gate.weight", layer);
+        const struct leaf *l = leaves_find(s->leaves, path);
+        real *gate = xmalloc(leaf_bytes(l));
+        state_get(s->state, l, gate);
+        for (int i = 0; i < F * D; i++) gate[(1 + layer) * F * D + i] *= 8;
+        for (int i = 0; i < F * D; i++) gate[3 * F * D + i] *= 4;
+        state_put(s->state, l, gate);
+        free(gate);
+    }
+    keep(s, &from);
+    struct session *list = begin(sparse, by_list, &from), *norm = begin(sparse, by_norm, &from);
+    assert_true(distance(list, &from) < 1e-5);
+    assert_kept(list, s, 0, 0, 2);
+    assert_kept(norm, s, 0, 1, 3);
+    assert_kept(norm, s, 1, 2, 3);
+    session_free(s);
+    session_free(list);
+    session_free(norm);
+}
+
+/* A run file of two evaluations and a step, in which experts got so many tokens. */
+static void write_loads(const char *path, const char *model, const double tokens[3][2 * 4])
+{
+    static const struct series series[] = {
+        { STORE_TRAIN, "expert_tokens", "assignment", "", STORE_U32, 2, { 2, 4 }, { "layer", "expert" }, false,
+          BETTER_NONE },
+        { STORE_EVAL, "expert_tokens", "assignment", "", STORE_U32, 2, { 2, 4 }, { "layer", "expert" }, false,
+          BETTER_NONE },
+    };
+    struct store *store;
+    struct err e;
+    json_t *config = config_of(model, NULL);
+    char *text = json_dumps(config, JSON_COMPACT);
+    struct store_plan plan = { COUNT(series), series, 0, NULL, 0, NULL, text, "", "x.lua", "[]", "{}" };
+    int failure = store_create(&store, path, &plan, &e) ||
+                  store_append(store, STORE_EVAL, STEPS - 1, (const double *[]){ tokens[0] }, &e) ||
+                  store_append(store, STORE_TRAIN, STEPS, (const double *[]){ tokens[1] }, &e) ||
+                  store_append(store, STORE_EVAL, STEPS + 1, (const double *[]){ tokens[2] }, &e) ||
+                  store_close(store, STATUS_FINISHED, &e);
+    if (failure) fail_msg("%s", e.text);
+    free(text);
+    json_decref(config);
+}
+
+/* By the last evaluation up to the checkpoint; of equals the first stay. */
+static void test_experts_prune_by_load(void **state)
+{
+    static const char set[] = TEXT({"ffn.experts": 2, "init": {"module": "from", "run": "x", "map": {
+        "module": "prune", "by": "load"}}});
+    static const double tokens[3][8] = { { 3, 9, 1, 4, 5, 5, 5, 9 }, { 9, 9, 1, 1, 9, 9, 1, 1 },
+                                         { 9, 1, 9, 1, 9, 1, 9, 1 } };
+    (void)state;
+    struct donated_run from;
+    char run[4096], why[4200];
+    struct err e;
+    struct session *s = trained(sparse, NULL), *fails = session_of(sparse, set);
+    keep(s, &from);
+    state_fill(fails->state, 77);
+    assert_int_equal(start_from(fails, from.path, 77, &e), -1);
+    if (!strstr(e.text, "run.h5")) fail_msg("%s", e.text);
+    snprintf(run, sizeof run, "%.*s/run.h5", (int)(strstr(from.path, "/checkpoints/") - from.path), from.path);
+    write_loads(run, sparse, tokens);
+    struct session *load = begin(sparse, set, &from);
+    assert_kept(load, s, 0, 1, 3);
+    assert_kept(load, s, 1, 0, 3);
+    snprintf(why, sizeof why, "cp %s/state.safetensors %s/lone.safetensors", from.path, folder);
+    assert_int_equal(system(why), 0);
+    snprintf(why, sizeof why, "%s/lone.safetensors", folder);
+    assert_int_equal(start_from(fails, why, 77, &e), -1);
+    if (!strstr(e.text, "is no checkpoint of a run")) fail_msg("%s", e.text);
+    session_free(s);
+    session_free(fails);
+    session_free(load);
+}
+
 /* The bias of loss-free balancing comes along; what the optimizer remembered does not. */
 static void test_what_comes_along(void **state)
 {
@@ -336,18 +561,41 @@ static void test_mistakes(void **state)
                 "map": "upcycle"}}), "4 experts of width 20 cannot be made of copies of" },
         { TEXT({"d_model": 48, "init": {"module": "from", "run": "x", "map": "widen"}}),
           "is [61,48] here and [61,32]" },
+        { TEXT({"layers": 5, "init": {"module": "from", "run": "x", "map": "overlap"}}),
+          "x has 3 layers, of which init.map = \"overlap\" makes 4, and this model has 5" },
+        { TEXT({"layers": 6, "init": {"module": "from", "run": "x", "map": {"module": "cycle", "to": 1}}}),
+          "x has 3 layers, of which init.map = \"cycle\" makes 5, and this model has 6" },
+    }, bad_experts[] = {
+        { TEXT({"ffn.experts": 3, "init": {"module": "from", "run": "x", "map": "merge"}}),
+          "3 experts of width 24 cannot be made of 4 of width 24" },
+        { TEXT({"ffn.experts": 2, "ffn.d_ff": 36, "init": {"module": "from", "run": "x", "map": "merge"}}),
+          "2 experts of width 36 cannot be made of 4 of width 24" },
+        { TEXT({"ffn.experts": 2, "init": {"module": "from", "run": "x", "map": {"module": "merge", "experts": [1, 0]}}}),
+          "init.map.experts: names 2 experts, and x has 4" },
+        { TEXT({"ffn.experts": 2, "init": {"module": "from", "run": "x", "map": {"module": "prune", "experts": [1]}}}),
+          "init.map.experts: names 1 experts, and layer 0 has 2" },
+        { TEXT({"ffn.experts": 2, "init": {"module": "from", "run": "x", "map": {"module": "prune", "experts": [1, 4]}}}),
+          "expert 4 is to stay, and x has 4, counted from 0" },
+        { TEXT({"ffn.experts": 6, "init": {"module": "from", "run": "x", "map": {"module": "prune", "by": "norm"}}}),
+          "of 4 experts of width 24 in x 6 of width 24 cannot stay" },
+        { TEXT({"ffn.experts": 2, "ffn.d_ff": 12, "init": {"module": "from", "run": "x", "map": {"module": "prune",
+                "by": "norm"}}}), "of 4 experts of width 24 in x 2 of width 12 cannot stay" },
     };
     (void)state;
-    struct donated_run from;
+    struct donated_run from, experts;
     struct err e;
     int missed = 0;
     donate(dense, NULL, &from);
-    for (int i = 0; i < COUNT(bad); i++) {
-        struct session *s = session_of(dense, bad[i].set);
+    donate(sparse, NULL, &experts);
+    for (int i = 0; i < COUNT(bad) + COUNT(bad_experts); i++) {
+        bool of_experts = i >= COUNT(bad);
+        const char *set = of_experts ? bad_experts[i - COUNT(bad)].set : bad[i].set,
+                   *words = of_experts ? bad_experts[i - COUNT(bad)].words : bad[i].words;
+        struct session *s = session_of(of_experts ? sparse : dense, set);
         state_fill(s->state, 77);
-        bool refused = start_from(s, from.path, 77, &e) != 0;
-        if (!refused || !strstr(e.text, bad[i].words)) {
-            print_error("%s\n  wanted: %s\n  got: %s\n", bad[i].set, bad[i].words, refused ? e.text : "nothing");
+        bool refused = start_from(s, of_experts ? experts.path : from.path, 77, &e) != 0;
+        if (!refused || !strstr(e.text, words)) {
+            print_error("%s\n  wanted: %s\n  got: %s\n", set, words, refused ? e.text : "nothing");
             missed++;
         }
         session_free(s);
@@ -400,7 +648,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_function_stays), cmocka_unit_test(test_gates_are_made_up_for),
         cmocka_unit_test(test_tied_heads_widen),
-        cmocka_unit_test(test_experts_split), cmocka_unit_test(test_function_changes),
+        cmocka_unit_test(test_biases_are_copied), cmocka_unit_test(test_experts_split),
+        cmocka_unit_test(test_split_experts_merge), cmocka_unit_test(test_experts_merge),
+        cmocka_unit_test(test_experts_prune), cmocka_unit_test(test_experts_prune_by_load),
+        cmocka_unit_test(test_function_changes),
         cmocka_unit_test(test_neurons_are_redrawn), cmocka_unit_test(test_what_comes_along),
         cmocka_unit_test(test_codes_of_a_donor),
         cmocka_unit_test(test_mistakes),

@@ -7,6 +7,7 @@
 #include "base/child.h"
 #include "base/regular.h"
 #include "base/terminal.h"
+#include "train/start.h"
 #include "train/train.h"
 
 #include <limits.h>
@@ -157,8 +158,10 @@ static struct study *resolve(const struct planning *p, struct script *script, js
     int lacking = open_data(&corpus, found, &e);
     free(found);
     if (!lacking) json_object_set_new(description, "record", record_of(c, description, corpus_info(corpus)));
-    if (study_resolve(description, lacking ? &any_data : corpus_info(corpus), &study, problems) == 0)
+    if (study_resolve(description, lacking ? &any_data : corpus_info(corpus), &study, problems) == 0) {
         declared_check(study, problems);
+        start_check(study, problems);
+    }
     if (lacking && problems->n == 0) *code = CODE_INPUT;
     if (lacking) lacks_data(c, script, e.text, problems);
     else {

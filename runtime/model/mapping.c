@@ -126,7 +126,12 @@ bool mapping_by_experts(const struct mapping *m, const struct leaf *l, struct by
     *out = (struct by_experts){ from, layer, own->values.dim[0], its->shape.dim[0], own->values.dim[1],
                                 its->shape.dim[1], l->values.dim[0] };
     int64_t idle = out->places - out->own;
-    return out->own != out->its && idle >= 0 && from->shape.dim[0] == out->its + idle;
+    bool fits = out->own != out->its && idle >= 0 && from->shape.dim[0] == out->its + idle;
+    for (int i = 1; i < l->values.rank; i++) {
+        int64_t here = l->values.dim[i], there = from->shape.dim[i];
+        fits &= here == there || (here == out->own_width && there == out->its_width);
+    }
+    return fits;
 }
 
 /* What loss-free balancing adds to scores. */

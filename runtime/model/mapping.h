@@ -88,7 +88,8 @@ struct made mapping_of(struct mapping *m, const char *how, int n, const struct d
 int32_t *mapping_places(struct mapping *m, int64_t n);                                /* room for a table of a part */
 
 /* A tensor with a place for each expert of its layer's feed-forward, of which model and donor have other numbers: what
-   the donor has of it, experts that compute and how wide they are, and places of idle ones behind them. */
+   the donor has of it, experts that compute, how wide they are, and all places: those of idle ones are behind. But for
+   these numbers and widths both are of one shape. */
 struct by_experts { const struct donated *from; int layer; int64_t own, its, own_width, its_width, places; };
 bool mapping_by_experts(const struct mapping *m, const struct leaf *l, struct by_experts *out);
 /* What such a tensor is multiplied by where `parts` equal experts, chosen together, take the place of one, so that the

@@ -12,5 +12,8 @@ int start_from(struct session *session, const char *path, uint64_t seed, struct 
 /* What the tensors of a variant are made of, as study_map. */
 int start_map(const struct study *s, int variant, struct mapping *m, struct leaves **leaves, struct arena *a,
               struct err *e);
+/* For whoever plans: of variants that begin with files, whether these can be read and have all that the map asks for.
+   Others study_resolve has checked. */
+void start_check(const struct study *s, struct problems *problems);
 
 #endif
