@@ -5,6 +5,7 @@
 #include "literal.h"
 #include "locate.h"
 #include "model/model.h"
+#include "model/registry.h"
 #include "print.h"
 #include "base/regular.h"
 #include "sandbox.h"
@@ -242,7 +243,7 @@ static const char *location_of_mistake(lua_State *L)
     const char *path = luaL_checkstring(L, 2), *at = NULL;
     if (s->problems->n >= PROBLEMS_KEPT) return s->path;    /* it is only counted */
     bool of_model = strcmp(site->function, "model") == 0 || strcmp(site->function, "preset") == 0 ||
-                    strcmp(site->function, "extend") == 0;
+                    strcmp(site->function, "extend") == 0 || strcmp(site->function, "deepen") == 0;
     if (*path && !of_model) at = set_by_option(s, path);
     return at ? at : location_of_key(s, site, path);
 }
@@ -308,6 +309,37 @@ static int host_set(lua_State *L)    /* set("model" or "train", tree, path, valu
     lua_pushnil(L);
     lua_pushstring(L, why ? why : e.text);
     return 2;
+}
+
+/* layers_of(tree, n) -> of n layers those that a model's are copies of, from 1, or nil and why not */
+static int host_layers_of(lua_State *L)
+{
+    struct script *s = script_of(L);
+    struct problems problems = { 0 };
+    struct model_conf conf;
+    struct ints of = { 0 };
+    struct err e = { "" };
+    const char *why = e.text;
+    int n = (int)luaL_checkinteger(L, 2);
+    json_decref(s->tree);
+    if (to_json(L, 1, 0, &s->tree, &why) == 0) model_load(s->tree, s->arena, &conf, &problems);
+    const struct start *start = s->tree && !problems.n ? model_start(&conf) : NULL;
+    if (problems.n) err_set(&e, "%s: %s", problems.problem[0].path, problems.problem[0].text);
+    else if (start && start->map.module->layers) of = start_layers(start, n, s->arena, &e);
+    else if (s->tree)
+        err_set(&e, "init.map says of no layer which it is a copy of: \"cycle\", \"overlap\" and \"layers\" do");
+    problems_free(&problems);
+    if (of.n == 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        return 2;
+    }
+    lua_createtable(L, of.n, 0);
+    for (int i = 0; i < of.n; i++) {
+        lua_pushinteger(L, of.value[i] + 1);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
 }
 
 static int host_study(lua_State *L)    /* study(site, description, sites of base) -> what a script returns */
@@ -452,8 +484,8 @@ static void push_host(lua_State *L, struct script *s)
 {
     static const luaL_Reg functions[] = {
         { "entry", host_entry }, { "problem", host_problem }, { "fail", host_fail }, { "nearest", host_nearest },
-        { "is_name", host_is_name },
-        { "literal", host_literal }, { "set", host_set }, { "study", host_study }, { NULL, NULL }
+        { "is_name", host_is_name }, { "literal", host_literal }, { "set", host_set },
+        { "layers_of", host_layers_of }, { "study", host_study }, { NULL, NULL }
     };
     lua_newtable(L);
     lua_pushlightuserdata(L, s);

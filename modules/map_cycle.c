@@ -14,12 +14,9 @@ static const struct param params[] = {
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
+    (void)model;
     const struct conf *c = self.conf;
-    int more = (c->times - 1) * (c->to - c->from + 1);
     if (c->to < c->from) module_problem(problems, path, "to", "%d: is before from = %d", c->to, c->from);
-    else if (model->layers <= more || c->to >= model->layers - more)
-        module_problem(problems, path, "times", "%d: layers %d to %d %d times are no part of a model of %d layers",
-                       c->times, c->from, c->to, c->times, model->layers);
 }
 
 static struct ints layers(struct arena *a, struct pick self, int n)
@@ -39,6 +36,5 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
 
 const struct module map_cycle = {
     .slot = SLOT_MAP, .name = "cycle", .about = "a run of layers occurs several times (WeLM, stacking)",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .map = map,
-    .layers = layers,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .map = map, .layers = layers,
 };

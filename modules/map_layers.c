@@ -11,13 +11,6 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
-{
-    const struct conf *c = self.conf;
-    if (c->of.n != model->layers)
-        module_problem(problems, path, "of", "names %d layers, and the model has %d", c->of.n, model->layers);
-}
-
 static struct ints layers(struct arena *a, struct pick self, int n)
 {
     (void)a; (void)n;
@@ -31,6 +24,5 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
 
 const struct module map_layers = {
     .slot = SLOT_MAP, .name = "layers", .about = "layers are copies of others, by a list",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .map = map,
-    .layers = layers,
+    .conf_size = sizeof(struct conf), .params = params, .map = map, .layers = layers,
 };

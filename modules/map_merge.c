@@ -1,13 +1,13 @@
-/* Experts become fewer: of each m, as they stand or as `experts` groups them, one is made. Experts as wide as before are
-   their mean (M-SMoE, Li 2023, arXiv 2310.01334). Experts m times as wide have all of their neurons, side by side: what
-   map `split` has cut is whole again, and where the m of one group have been chosen together, with one gate, and a m-th
-   of top_k is chosen now, the function stays. Rows of the router and what balancing adds to scores are means. */
+/* Experts become fewer: of each m, as they stand or as `experts` groups them, one is made. Experts as wide as before
+   are their mean (M-SMoE, Li 2023, arXiv 2310.01334). Experts m times as wide have all of their neurons, side by side:
+   what map `split` has cut is whole again, and the function stays where those of a group were chosen together. Rows of
+   the router are means; what balancing adds to scores is too, or the sum where `split` has shared it out. */
 #include "model/module.h"
 
 struct conf { struct ints experts; };
 static const struct param params[] = {
-    INTS(struct conf, experts, 0, 4095, "the other model's experts, from 0, in the order in which they are grouped; {}: "
-                                        "as they stand"),
+    INTS(struct conf, experts, 0, 4095,
+         "the other model's experts, from 0, in the order in which they are grouped; {}: as they stand"),
     { 0 }
 };
 
@@ -26,7 +26,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
 }
 
 /* Which experts come j-th in the groups, for each place; idle ones stay. */
-static const int32_t *members(struct mapping *m, const struct conf *c, const struct by_experts *x, int64_t of, int64_t j)
+static const int32_t *members(struct mapping *m, const struct conf *c, const struct by_experts *x, int64_t of,
+                              int64_t j)
 {
     int32_t *place = mapping_places(m, x->places);
     for (int64_t e = 0; e < x->places; e++) {

@@ -5,7 +5,7 @@
 
 struct conf { int removed, identity; };
 static const struct param params[] = {
-    INT(struct conf, removed, 1, 0, 4095, "", "layers at its end that the first copy lacks, and at its start the second"),
+    INT(struct conf, removed, 1, 0, 4095, "", "layers that the first copy lacks at its end, the second at its start"),
     BOOL(struct conf, identity, false, "what repeats a layer adds nothing to the stream at first"),
     { 0 }
 };

@@ -7,8 +7,9 @@ enum { BY_LIST, BY_LOAD, BY_NORM };
 struct conf { struct ints experts; int by; };
 static const struct param params[] = {
     INTS(struct conf, experts, 0, 4095, "those that stay, from 0, in ascending order"),
-    CHOICE(struct conf, by, BY_LIST, "list load norm", "which stay: the list `experts`; those of most tokens in the last "
-           "evaluation, or step where there was none; those whose weights have the largest norm"),
+    CHOICE(struct conf, by, BY_LIST, "list load norm",
+           "which stay: the list `experts`; those of most tokens in the last evaluation, or step where there was none; "
+           "those whose weights have the largest norm"),
     { 0 }
 };
 
@@ -69,8 +70,10 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
                             c->experts.value[c->experts.n - 1], m->start->run, (long long)x.its);
     int32_t *place = mapping_places(m, x.places);
     choose(m, c, &x, place);
-    return mapping_of(m, arena_text(m->arena, how[c->by], (long long)x.own, (long long)x.its), 1,
-                      &(struct donation){ .from = x.from, .matrix = place, .by = 1, .by_experts = true });
+    const char *text = arena_text(m->arena, how[c->by], (long long)x.own, (long long)x.its);
+    for (int i = 0; i < c->experts.n; i++)
+        text = arena_text(m->arena, "%s%s %d", text, i ? "" : ":", c->experts.value[i]);
+    return mapping_of(m, text, 1, &(struct donation){ .from = x.from, .matrix = place, .by = 1, .by_experts = true });
 }
 
 const struct module map_prune = {

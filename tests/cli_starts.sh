@@ -65,6 +65,26 @@ last=0/checkpoints/step-00000024/state.safetensors
 cmp runs/file/on-*/$last runs/far/on-*/$last || fail "from a file another model comes than from the run that wrote it"
 echo "from another study and from a file: the same weights"
 
+# ---- what is known only when a run begins, and weights in four bits ----
+few='ffn = { "moe", experts = 3, d_ff = 24, router = { "staged", top_k = 2, normalize = "after" } }'
+script kept "parent = {}, moe = { init = { \"from\", run = \"parent\", map = \"upcycle\" }, ffn = moe },
+    on = { $few, init = { \"from\", run = \"moe\", map = { \"prune\", by = \"load\" } } },
+    a_norm = { $few, init = { \"from\", run = \"moe\", map = { \"prune\", by = \"norm\" } } }"
+leaves 0 "$sluice" plan kept.lua --map on
+says "the 3 of 4 with the most tokens"
+leaves 0 "$sluice" run kept.lua --out calm --jobs 1 --progress none
+tears kept.lua kept "$kills"
+look equal calm/kept torn/kept checkpoints
+still='["train.optim.lr"] = 1e-12'
+adapter='adapter = { "lora", base = "nf4" }'
+script codes "parent = {}, on = { init = { \"from\", run = \"parent\" }, $adapter, $still },
+    child = { init = { \"from\", run = \"on\", left = \"*.lora_*\" }, $still }"
+leaves 0 "$sluice" run codes.lua --out runs --progress none
+leaves 0 "$sluice" export runs/codes --metric eval.loss
+awk -F, '$3 == 24 { sum[$1] += $NF } END { d = sum["child"] - sum["on"]; exit !(d * d < 1e-9 && sum["on"]) }' log ||
+    fail "of weights in four bits another model comes than they stand for"
+echo "prune by load: the same experts after $kills kills; four bits are the values that they stand for"
+
 # ---- equal total FLOPs ----
 script even 'parent = {}, on = { init = { "from", run = "parent" } }, scratch = {},'
 sed -i 's/  baseline/  match = { "total_flops", adjust = "train.steps", tolerance = 0.03 }, baseline/' even.lua
@@ -83,6 +103,26 @@ wrong 'on = { layers = 3, init = { "from", run = "parent" } }, parent = {},' "ha
 wrong 'on = { init = { "from", run = "parent", rest = "from" } }, parent = {},' "name a rule of draws"
 wrong 'on = { init = { "from", run = "calm/s/parant" } }, parent = {},' "did you mean 'parent'?"
 wrong 'on = { init = { "from", run = "parent", replicate = 5 } }, parent = {},' "parent has 2 replicates"
+map() { wrong "on = { init = { \"from\", run = \"parent\", map = $1 } }, parent = {}," "$2"; }
+map '{ "prune" }' "which experts stay?"
+map '{ "prune", experts = { 2, 1 } }' "1: comes after 2; the list ascends"
+map '{ "prune", experts = { 1 }, by = "load" }' "and \`by\` says which stay"
+map '{ "merge", experts = { 1, 0, 1 } }' "1: is named twice"
+map '{ "merge", experts = { 1, 2 } }' "2: 2 experts are named, which are counted from 0"
+map '{ "overlap", removed = 2 }' 'init.map = "overlap": leaves none of the 2 layers of parent'
+wrong 'on = { init = { "from", run = "nowhere/x.safetensors" } }, parent = {},' "nowhere/x.safetensors: is not there"
+wrong 'on = { init = { "from", run = "runs/wrong/parent-01234567/0/checkpoints/step-00000024" } }, parent = {},' \
+    "is named by its variant"
+wrong "on = { layers = 3, init = { \"from\", run = \"$file\" } }, b = {}," "has 2 layers and this model 3"
+says "wrong.lua:9"
+wrong "on = { init = { \"from\", run = \"wrong.lua\" } }, b = {}," "wrong.lua: header of"
+cp "$(ls -d calm/kept/moe-*/0/checkpoints/step-00000024)/state.safetensors" lone.safetensors
+wrong "on = { $few, init = { \"from\", run = \"lone.safetensors\", map = { \"prune\", by = \"load\" } } }, b = {}," \
+    "lone.safetensors is no checkpoint in a run's folder"
+codes=$(ls -d runs/codes/on-*/0/checkpoints/step-00000024)
+wrong "on = { init = { \"from\", run = \"$codes/state.safetensors\", left = \"*.lora_*\" } }, b = {}," "is in codes"
+script right "on = { init = { \"from\", run = \"$codes\", left = \"*.lora_*\" } }, b = {},"
+leaves 0 "$sluice" plan right.lua
 script gone 'on = { init = { "from", run = "runs/none/parent" } }, b = {},'
 leaves 4 "$sluice" run gone.lua --out runs --progress none
 says "holds no good checkpoint to begin with"

@@ -88,7 +88,8 @@ local function odd_values()
     "return sl.study { base = base, " .. pick { "variants", "axes", "train", "match", "test" } .. " = " ..
       odd_table(random(5)) .. ", name = " .. pick(ODD) .. " }",
     "return sl.study { base = base, variants = { a = {}, b = " .. odd_table(3) .. ", [" .. pick(ODD) .. "] = {} } }",
-    "sl." .. pick { "model", "preset", "extend", "study", "u_mirror", "factorial" } .. "(" .. pick(ODD) .. ", " ..
+    "sl." .. pick { "model", "preset", "extend", "deepen", "study", "u_mirror", "factorial" } .. "(" .. pick(ODD) ..
+    ", " ..
       pick(ODD) .. ", " .. pick(ODD) .. ")",
     "error(" .. pick(ODD) .. ")", "print(" .. pick(ODD) .. ") error(tostring(" .. pick(ODD) .. "))",
     "require(" .. pick(ODD) .. ")", "return " .. pick(ODD),
@@ -177,6 +178,7 @@ local function bulk()
     "base = sl.model { layers = 1 << 40, d_model = 1 << 50 }",
     "base = sl.extend(base, { ['attention.kv'] = { 'mirror', pairs = sl.u_mirror(4096) } })",
     "sl.u_mirror(math.maxinteger)",
+    "sl.deepen(sl.model { layers = math.maxinteger }, { init = { 'from', run = 'a', map = 'cycle' } })",
   }) .. "\n" .. STUDY
 end
 

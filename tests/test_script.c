@@ -280,6 +280,26 @@ static void test_models(void **state)
              "{'attention':{'kv':{'module':'mirror','pairs':[6,0,5,1]}},'head':{'mtp':'sequential'},'layers':6}");
 }
 
+/* Each layer of a deeper model is set as the one that it is a copy of; changes mean the deeper model's layers. */
+static void test_deeper_models(void **state)
+{
+    (void)state;
+    based_on(HEAD "local m = sl.deepen(sl.extend(sl.model { layers = 3, attention = { mask = function(l) return l == 2 "
+                  "and 'window' or 'causal' end }, ffn = { layers = { 'dense', 'moe', { 'moe', experts = 4 } } } }, "
+                  "{ position = function(l) return l == 3 and 'none' or 'rope' end }), { init = { 'from', run = 'a', "
+                  "map = { 'cycle', from = 1, to = 2, times = 2 } }, ['attention.gate'] = function(l) return l == 5 "
+                  "and 'head' or 'none' end })" STUDY,
+             "{'attention':{'layers':[{'gate':'none','mask':'causal'},{'gate':'none','mask':'window'},{'gate':'none',"
+             "'mask':'causal'},{'gate':'none','mask':'window'},{'gate':'head','mask':'causal'}]},'ffn':{'layers':["
+             "'dense','moe',{'experts':4,'module':'moe'},'moe',{'experts':4,'module':'moe'}]},'init':{'map':{'from':1,"
+             "'module':'cycle','times':2,'to':2},'module':'from','run':'a'},'layers':5,'position':{'layers':['rope',"
+             "'rope','none','rope','none']}}");
+    based_on(HEAD "local m = sl.deepen(sl.model { layers = 3, position = function(l) return l == 1 and 'none' or "
+                  "'rope' end }, { init = { 'from', run = 'a', map = { 'overlap', removed = 1 } } })" STUDY,
+             "{'init':{'map':{'module':'overlap','removed':1},'module':'from','run':'a'},'layers':4,'position':{"
+             "'layers':['none','rope','rope','rope']}}");
+}
+
 /* A variant that changes the number of layers gets its own list. */
 static void test_functions_meet_variants(void **state)
 {
@@ -439,6 +459,19 @@ static const struct { const char *script, *words; } bad[] = {
       "ffn: the function gives nothing for layer 2" },
     { HEAD "local m = sl.model { layers = 2, ffn = function(l) return l.x end }" STUDY,
       "x.lua:1: attempt to index a number value" },
+    { HEAD "local m = sl.deepen({}, {})" STUDY, "sl.deepen takes a model first" },
+    { BASE "local m = sl.deepen(base, { layers = 4 })" STUDY, "sl.deepen takes changes second, with init" },
+    { HEAD "local m = sl.deepen(sl.model {}, { init = { 'from', run = 'a', map = 'cycle' } })" STUDY,
+      "sl.deepen needs 'layers' in sl.model" },
+    { BASE "local m = sl.deepen(base, {\n init = { 'from', run = 'a', map = 'cycel' } })" STUDY,
+      "x.lua:2: sl.deepen: init.map: no module named 'cycel' (did you mean 'cycle'?)" },
+    { BASE "local m = sl.deepen(base, { init = { 'from', run = 'a' } })" STUDY,
+      "sl.deepen: init.map says of no layer which it is a copy of" },
+    { BASE "local m = sl.deepen(base, { init = 'normal' })" STUDY, "sl.deepen: init.map says of no layer" },
+    { BASE "local m = sl.deepen(base, { init = { 'from', run = 'a', map = { 'layers', of = { 0, 9 } } } })" STUDY,
+      "layer 1 is to be a copy of layer 9, and a has " },
+    { HEAD "local m = sl.deepen(sl.model { layers = 2, order = { 0, 0, 1 } }, { init = { 'from', run = 'a', map = "
+      "'cycle' } })" STUDY, "`order` of the model names layers by their old numbers" },
     { HEAD "sl.router 'deepseek-3'", "no router 'deepseek-3' (did you mean 'deepseek-v3'?)" },
     { HEAD "sl.router('mixtral', 2)", "a table of the router's keys" },
     { HEAD "sl.router('mixtral', {}, 'attention')", "attention.experts" },
@@ -873,7 +906,8 @@ int main(void)
         cmocka_unit_test(test_named_variants), cmocka_unit_test(test_defaults), cmocka_unit_test(test_axes),
         cmocka_unit_test(test_horizons),
         cmocka_unit_test(test_shapes_of_studies), cmocka_unit_test(test_models),
-        cmocka_unit_test(test_functions_meet_variants), cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_deeper_models), cmocka_unit_test(test_functions_meet_variants),
+        cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_order_does_not_matter), cmocka_unit_test(test_bad_scripts),
         cmocka_unit_test(test_all_mistakes_at_once), cmocka_unit_test(test_places),
         cmocka_unit_test(test_places_in_tangles), cmocka_unit_test(test_print), cmocka_unit_test(test_sources),

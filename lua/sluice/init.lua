@@ -9,6 +9,7 @@ return {
   model = host.entry("model", model.new),
   preset = host.entry("preset", model.preset),
   extend = host.entry("extend", model.extend),
+  deepen = host.entry("deepen", model.deepen),
   study = host.entry("study", study.new),
   leave_one_out = host.entry("leave_one_out", study.leave_one_out),
   factorial = host.entry("factorial", study.factorial),

@@ -145,6 +145,44 @@ local function number_of_layers(spec, changes)
   return math.tointeger(layers)
 end
 
+-- Settings of layers, for layers that are copies of others: layer i is told, or given, what layer of[i] was.
+local function carried(value, of, layers)
+  if type(value) == "function" then
+    return function(layer) return of[layer] and value(of[layer]) end
+  end
+  if type(value) ~= "table" then return value end
+  local out, list = {}, value.layers
+  for key, item in next, value do out[key] = carried(item, of, layers) end
+  if type(list) == "table" and #list == layers then
+    for i, layer in ipairs(of) do out.layers[i] = carried(list[layer], of, layers) end
+  end
+  return out
+end
+
+-- sl.extend by changes whose `init` says of which layers the model's are copies: what these are set to comes along.
+function model.deepen(site, base, settings)
+  if not model.is(base) then host.fail(site, "", "sl.deepen takes a model first: what sl.model or sl.preset gives") end
+  if type(settings) ~= "table" or settings.init == nil then
+    host.fail(site, "", 'sl.deepen takes changes second, with init = { "from", run = ..., map = ... } among them')
+  end
+  local c, layers = content[base], number_of_layers(content[base].spec, content[base].changes)
+  if not (layers and layers >= 1 and layers <= MOST_LAYERS) then
+    host.fail(site, "", ("sl.deepen needs 'layers' in sl.model: a number from 1 to %d"):format(MOST_LAYERS))
+  end
+  local of, why = host.layers_of({ init = tree.normal(settings.init, site, "init") }, layers)
+  if not of then host.fail(site, "init", "sl.deepen: " .. why) end
+  local changes, order = {}, c.spec.order
+  for i, change in ipairs(c.changes) do
+    changes[i] = copy(change)
+    changes[i].value = carried(change.value, of, layers)
+    order = order or change.path == "order"
+  end
+  if order then host.fail(site, "", "sl.deepen: `order` of the model names layers by their old numbers") end
+  changes[#changes + 1] = { path = "layers", value = #of, site = site, where = "layers" }
+  changes = appended(changes, model.changes(site, settings, ""))
+  return wrap(carried(c.spec, of, layers), changes, appended(c.sites, { site }))
+end
+
 -- One slot for every layer: { layers = { ... } }. A change must fit at least one layer, as in a list of C's.
 local function unrolled(c, root, changes, layers)
   local list, fits, why = {}, {}, {}

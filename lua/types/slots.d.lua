@@ -198,10 +198,16 @@
 ---| sluice.map.layers
 ---| "cycle" # a run of layers occurs several times (WeLM, stacking)
 ---| sluice.map.cycle
+---| "overlap" # two copies of all layers that overlap (SOLAR)
+---| sluice.map.overlap
 ---| "upcycle" # dense feed-forwards become experts
 ---| sluice.map.upcycle
 ---| "split" # experts are cut into several narrower ones
 ---| sluice.map.split
+---| "merge" # experts become fewer: several are made one
+---| sluice.map.merge
+---| "prune" # some of the experts stay, by a list, their load or their norm
+---| sluice.map.prune
 ---| "widen" # a wider model of the same function
 ---| sluice.map.widen
 
@@ -223,6 +229,12 @@
 ---@field times? integer how often they occur, one copy being the first; default 2, 1 … 64
 ---@field identity? boolean what repeats a layer adds nothing to the stream at first; default false
 
+---two copies of all layers that overlap (SOLAR)
+---@class sluice.map.overlap
+---@field [1]? "overlap"
+---@field removed? integer layers that the first copy lacks at its end, the second at its start; default 1, 0 … 4095
+---@field identity? boolean what repeats a layer adds nothing to the stream at first; default false
+
 ---dense feed-forwards become experts
 ---@class sluice.map.upcycle
 ---@field [1]? "upcycle"
@@ -235,6 +247,17 @@
 ---@class sluice.map.split
 ---@field [1]? "split"
 ---@field parts? integer experts that each becomes; default 2, 2 … 64
+
+---experts become fewer: several are made one
+---@class sluice.map.merge
+---@field [1]? "merge"
+---@field experts? integer[] the other model's experts, from 0, in the order in which they are grouped; {}: as they stand; default {}, 0 … 4095
+
+---some of the experts stay, by a list, their load or their norm
+---@class sluice.map.prune
+---@field [1]? "prune"
+---@field experts? integer[] those that stay, from 0, in ascending order; default {}, 0 … 4095
+---@field by? "list"|"load"|"norm" which stay: the list `experts`; those of most tokens in the last evaluation, or step where there was none; those whose weights have the largest norm; default list
 
 ---a wider model of the same function
 ---@class sluice.map.widen

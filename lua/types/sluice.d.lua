@@ -59,6 +59,13 @@ function sl.preset(name) end
 ---@return sluice.model
 function sl.extend(base, changes) end
 
+---A deeper model that begins with a run of the model: changes, of which `init` says whose copies its layers are. What
+---layers are set to comes along.
+---@param base sluice.model
+---@param changes sluice.changes
+---@return sluice.model
+function sl.deepen(base, changes) end
+
 ---A study of named variants, or of all combinations of axes. A script returns it.
 ---@param keys sluice.variants_keys
 ---@return sluice.study

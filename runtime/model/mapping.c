@@ -11,6 +11,21 @@
 
 const struct start *model_start(const struct model_conf *conf) { return module_traits(conf->init).start; }
 
+struct ints start_layers(const struct start *s, int n, struct arena *a, struct err *e)
+{
+    struct ints of = { n, arena_alloc(a, (size_t)(n + 1) * sizeof(int)) }, none = { 0 };
+    for (int i = 0; i < n; i++) of.value[i] = i;
+    if (s->map.module->layers) of = s->map.module->layers(a, s->map, n);
+    if (of.n == 0) err_set(e, "init.map = \"%s\": leaves none of the %d layers of %s", s->map.module->name, n, s->run);
+    for (int i = 0; i < of.n; i++) {
+        if (of.value[i] < n) continue;
+        err_set(e, "init.map: layer %d is to be a copy of layer %d, and %s has %d, counted from 0", i, of.value[i],
+                s->run, n);
+        return none;
+    }
+    return of;
+}
+
 /* ---- for modules ---- */
 
 struct stack stack_of(struct shape s)
@@ -192,27 +207,20 @@ static void check_left(struct mapping *m)
     }
 }
 
-/* Which layers become which: a map of other depth says it, to others model and donor have as many. */
+/* A map of other depth says which layers become which; to others model and donor have as many. */
 static void find_layers(struct mapping *m)
 {
+    struct err why;
     const struct pick map = m->start->map;
     int n = m->model->layers, its = m->donor->layers;
-    if (map.module->layers) m->of = map.module->layers(m->arena, map, its);
-    else {
-        m->of = (struct ints){ its, arena_alloc(m->arena, (size_t)(its + 1) * sizeof(int)) };
-        for (int i = 0; i < its; i++) m->of.value[i] = i;
-    }
-    for (int i = 0; i < m->of.n && !m->failed; i++)
-        if (m->of.value[i] >= its)
-            mapping_fail(m, "init.map: layer %d is to be a copy of layer %d, and %s has %d, counted from 0", i,
-                         m->of.value[i], m->start->run, its);
-    if (m->failed || m->of.n == n) return;
-    if (map.module->layers)
+    m->of = start_layers(m->start, its, m->arena, &why);
+    if (m->of.n == 0) mapping_fail(m, "%s", why.text);
+    else if (m->of.n != n && map.module->layers)
         mapping_fail(m, "%s has %d layers, of which init.map = \"%s\" makes %d, and this model has %d", m->start->run,
                      its, map.module->name, m->of.n, n);
-    else
-        mapping_fail(m, "%s has %d layers and this model %d: init.map = \"layers\", \"cycle\" or \"overlap\" says which "
-                        "become which", m->start->run, its, n);
+    else if (m->of.n != n)
+        mapping_fail(m, "%s has %d layers and this model %d: init.map = \"layers\", \"cycle\" or \"overlap\" says "
+                        "which become which", m->start->run, its, n);
 }
 
 int mapping_make(struct mapping *m, const struct leaves *leaves)

@@ -15,8 +15,10 @@ struct start {
     struct pick map, rest;
 };
 const struct start *model_start(const struct model_conf *conf);       /* NULL: it begins with draws alone */
+/* Of a donor of n layers, the one that each of a model's layers is a copy of; of.n 0: e says why it is none. */
+struct ints start_layers(const struct start *s, int n, struct arena *a, struct err *e);
 
-struct donated { const char *path; struct shape shape; };
+struct donated { const char *path; struct shape shape; enum kept_as kept; };
 /* What experts may be judged by: assignments that each got in the donor's last evaluation, or step where it had none;
    the norm of its weights. */
 enum judged { EXPERT_LOAD, EXPERT_NORM };
@@ -31,8 +33,8 @@ struct donor {
 
 /* Of a tensor as a stack of E matrices [R,C]; a matrix is a stack of one, a vector a matrix of one row. Value (e,r,c)
    is `by` times the donor's (matrix[e], row[e R + r], column[e C + c]), NULL: e, r, c themselves. In row or column
-   PLACE_DRAWN: drawn, as wide as the donor's values are; PLACE_NONE: this part adds nothing. from NULL: the tensor's own
-   draws take the donor's place. by_experts: a matrix is a stack of rows, one for each expert, and a vector one of
+   PLACE_DRAWN: drawn, as wide as the donor's values are; PLACE_NONE: this part adds nothing. from NULL: the tensor's
+   own draws take the donor's place. by_experts: a matrix is a stack of rows, one for each expert, and a vector one of
    numbers. uneven: where a column of the donor comes to several places, of which `by` has made parts, they differ by
    draws of this share, which cancel out. */
 enum { PLACE_DRAWN = -1, PLACE_NONE = -2 };

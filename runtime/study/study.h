@@ -109,7 +109,9 @@ int study_start_variant(const struct study *s, int variant);                /* o
 /* The tensors of a configuration made of a donor's; *leaves are theirs. */
 int study_map(const json_t *config, const struct donor *donor, struct mapping *m, struct leaves **leaves,
               struct arena *a, struct err *e);
-/* What a variant begins with, where that is a variant's of this or another study. */
+/* The tensors of a configuration, as a donor; and of what a variant begins with, where that is a variant's of this or
+   another study. */
+int study_tensors(const json_t *config, struct donor *out, struct arena *a, struct err *e);
 int study_donor(const struct study *s, int variant, struct donor *out, struct arena *a, struct err *e);
 
 int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */

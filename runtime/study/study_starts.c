@@ -120,8 +120,7 @@ static struct donor donor_of(const struct leaves *leaves, int layers, struct are
     struct donor d = { .layers = layers, .tensor = arena_alloc(a, (size_t)(leaves->n + 1) * sizeof *d.tensor) };
     for (int i = 0; i < leaves->n; i++) {
         const struct leaf *l = leaves->leaf[i];
-        if (leaf_is_own(l) && l->decl.dtype == DTYPE_REAL)
-            d.tensor[d.n++] = (struct donated){ arena_text(a, "%s", l->path), l->decl.shape };
+        if (leaf_is_own(l)) d.tensor[d.n++] = (struct donated){ arena_text(a, "%s", l->path), l->values, l->kept };
     }
     return d;
 }
@@ -138,10 +137,10 @@ int study_map(const json_t *config, const struct donor *donor, struct mapping *m
     return -1;
 }
 
-static int donor_from(const struct variant *its, struct donor *out, struct arena *a, struct err *e)
+int study_tensors(const json_t *config, struct donor *out, struct arena *a, struct err *e)
 {
     struct model_conf model;
-    struct leaves *from = leaves_of(its->config, a, &model, e);
+    struct leaves *from = leaves_of(config, a, &model, e);
     if (!from) return -1;
     *out = donor_of(from, model.layers, a);
     leaves_free(from);
@@ -153,7 +152,7 @@ int study_donor(const struct study *s, int variant, struct donor *out, struct ar
     struct study *other;
     int its;
     if (find_donor(s, start_of(&s->variant[variant]), &other, &its, e)) return -1;
-    int failure = donor_from(&(other ? other : s)->variant[its], out, a, e);
+    int failure = study_tensors((other ? other : s)->variant[its].config, out, a, e);
     study_free(other);
     return failure;
 }
@@ -165,7 +164,7 @@ static void check_map(const struct variant *v, const struct variant *its, struct
     struct mapping m;
     struct leaves *leaves = NULL;
     struct err e;
-    if (donor_from(its, &donor, a, &e) || study_map(v->config, &donor, &m, &leaves, a, &e))
+    if (study_tensors(its->config, &donor, a, &e) || study_map(v->config, &donor, &m, &leaves, a, &e))
         problem_add(problems, "init", "%s", e.text);
     if (leaves) leaves_free(leaves);
     arena_free(a);
@@ -219,8 +218,11 @@ static struct hash hash_of_file(const char *path, struct problems *problems)
 
 static void say_unknown(const struct study *s, const char *run, const char *why, struct problems *problems)
 {
-    const char *near = study_nearest(s, run);
-    if (strchr(run, '/')) problem_add(problems, "init.run", "%s", why);
+    const char *near = study_nearest(s, run), *ending = strstr(run, ".safetensors");
+    if (strstr(run, "/checkpoints/") || (ending && !ending[strlen(".safetensors")]))
+        problem_add(problems, "init.run", "%s: is not there, as a file must be when a study is planned; what the study "
+                    "trains itself is named by its variant, and `step`", run);
+    else if (strchr(run, '/')) problem_add(problems, "init.run", "%s", why);
     else
         problem_add(problems, "init.run", "'%s': is no variant of this study%s%s%s, no \"runs/NAME/VARIANT\" and "
                     "no file", run, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");

@@ -2,7 +2,7 @@
    they have the same bits. */
 #define _GNU_SOURCE
 #include "start.h"
-#include "safetensors.h"
+#include "donor.h"
 #include "trained.h"
 
 #include <math.h>
@@ -10,154 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-/* ---- the donor ---- */
-
-/* malloc'd. average: that of the tensor, where it has one. */
-static float *values_of(const struct safetensors *file, const char *path, bool average, struct err *e)
-{
-    char name[512];
-    snprintf(name, sizeof name, "average.%s", path);
-    const struct stored *beside = average ? safetensors_find(file, name) : NULL;
-    return safetensors_floats(file, beside ? beside : safetensors_find(file, path), e);
-}
-
-/* Its tensors, without what an optimizer kept. */
-static struct donor donor_of(const struct safetensors *file, struct arena *a)
-{
-    struct donor d = { 0 };
-    int n = safetensors_count(file);
-    d.tensor = arena_alloc(a, (size_t)(n + 1) * sizeof *d.tensor);
-    for (int i = 0; i < n; i++) {
-        const struct stored *t = safetensors_tensor(file, i);
-        const char *rest;
-        if (strcmp(checkpoint_part(t->name), "model") != 0 || stored_shape(t).rank == 0) continue;
-        int layer = path_layer(t->name, &rest);
-        if (layer >= d.layers) d.layers = layer + 1;
-        d.tensor[d.n++] = (struct donated){ t->name, stored_shape(t) };
-    }
-    return d;
-}
-
-/* ---- what experts are judged by ---- */
-
-/* Of a donor: its file, whose path that is, and what was asked for before, by layers. */
-struct values { struct arena *arena; const struct safetensors *file; const char *path; bool average;
-                double **known[EXPERT_NORM + 1]; };
-
-/* A checkpoint is "RUN/checkpoints/step-N", its file in it: RUN, and the step; NULL: it lies elsewhere. */
-static const char *run_of(const struct values *v, int64_t *step)
-{
-    char *run = arena_text(v->arena, "%s", v->path), *name = strstr(run, "/checkpoints/step-"), *next;
-    while (name && (next = strstr(name + 1, "/checkpoints/step-"))) name = next;
-    if (!name) return NULL;
-    *step = strtoll(name + strlen("/checkpoints/step-"), NULL, 10);
-    *name = 0;
-    return run;
-}
-
-/* The last row up to a step, of evaluations if there is one; -1: there is none. */
-static int64_t last_row(struct reader *r, int64_t step, const struct reader_series **series)
-{
-    struct err ignored;
-    int64_t row = -1;
-    for (int g = STORE_GROUPS - 1; g >= 0 && row < 0; g--) {
-        int64_t *steps;
-        *series = reader_find(r, (enum store_group)g, "expert_tokens");
-        if (!*series || (*series)->rank != 2 || reader_steps(r, (enum store_group)g, &steps, &ignored)) continue;
-        for (int64_t i = 0; i < reader_rows(r, (enum store_group)g) && steps[i] <= step; i++) row = i;
-        free(steps);
-    }
-    return row;
-}
-
-/* Rows of metrics are passes, of which a layer may have several. */
-static int add_loads(const struct reader_series *series, const double *tokens, const struct model_conf *model, int layer,
-                     int64_t n, double *to)
-{
-    for (int p = 0; p < model_passes(model) && p < series->dim[0]; p++)
-        for (int64_t k = 0; model_layer(model, p) == layer && k < n; k++)
-            to[k] += k < series->dim[1] ? tokens[p * series->dim[1] + k] : NAN;
-    for (int64_t k = 0; k < n; k++) if (isnan(to[k])) return -1;
-    return 0;
-}
-
-static int read_loads(const struct values *v, struct reader *r, int64_t step, int layer, int64_t n, double *to,
-                      struct err *e)
-{
-    const struct reader_series *series;
-    struct model_conf model;
-    struct problems none = { 0 };
-    double *tokens;
-    int64_t row = last_row(r, step, &series);
-    json_t *config = json_loads(reader_config(r), 0, NULL);
-    model_load(json_object_get(config, "model"), v->arena, &model, &none);
-    int failure = reader_result(r, e);
-    if (!failure && (!config || none.n)) failure = err_set(e, "holds no configuration");
-    if (!failure && row < 0) failure = err_set(e, "says of no step up to %lld which tokens experts got", (long long)step);
-    if (!failure) failure = reader_read_rows(r, series, row, 1, &tokens, e);
-    if (!failure) {
-        if (add_loads(series, tokens, &model, layer, n, to))
-            failure = err_set(e, "has no %lld experts in layer %d", (long long)n, layer);
-        free(tokens);
-    }
-    problems_free(&none);
-    json_decref(config);
-    return failure;
-}
-
-static int loads(const struct values *v, int layer, int64_t n, double *to, struct err *e)
-{
-    struct reader *r;
-    int64_t step;
-    const char *run = run_of(v, &step), *path = arena_text(v->arena, "%s/run.h5", run ? run : "");
-    if (!run)
-        return err_set(e, "load: %s is no checkpoint of a run, which says how many tokens each expert got; \"norm\" goes "
-                          "by weights alone", v->path);
-    int failure = reader_open(&r, path, e) || read_loads(v, r, step, layer, n, to, e);
-    reader_close(r);
-    return failure ? err_prefix(e, "load: %s: ", path) : 0;
-}
-
-static int norms(const struct donor *d, int layer, int64_t n, double *to, struct err *e)
-{
-    const struct values *v = d->values;
-    const char *of = arena_text(v->arena, "layers.%d.ffn.experts.", layer);
-    for (int i = 0; i < d->n; i++) {
-        const struct donated *t = &d->tensor[i];
-        if (strncmp(t->path, of, strlen(of)) != 0 || t->shape.rank != 3) continue;
-        int64_t all = shape_count(t->shape);
-        float *value = values_of(v->file, t->path, v->average, all, e);
-        if (!value) return -1;
-        for (int64_t k = 0; k < all; k++) to[k / (all / n)] += (double)value[k] * (double)value[k];
-        free(value);
-    }
-    for (int64_t k = 0; k < n; k++) to[k] = sqrt(to[k]);
-    return 0;
-}
-
-static const double *judge(const struct donor *d, enum judged by, int layer, int64_t n, struct err *e)
-{
-    struct values *v = d->values;
-    double *score = v->known[by][layer];
-    if (score) return score;
-    score = arena_alloc(v->arena, (size_t)n * sizeof *score);
-    for (int64_t k = 0; k < n; k++) score[k] = 0;
-    if (by == EXPERT_LOAD ? loads(v, layer, n, score, e) : norms(d, layer, n, score, e)) return NULL;
-    return v->known[by][layer] = score;
-}
-
-static void let_judge(struct donor *d, const struct safetensors *file, const char *path, bool average, struct arena *a)
-{
-    struct values *v = arena_alloc(a, sizeof *v);
-    *v = (struct values){ .arena = a, .file = file, .path = path, .average = average };
-    for (int by = 0; by < COUNT(v->known); by++) {
-        v->known[by] = arena_alloc(a, (size_t)(d->layers + 1) * sizeof *v->known[by]);
-        for (int i = 0; i < d->layers; i++) v->known[by][i] = NULL;
-    }
-    d->judge = judge;
-    d->values = v;
-}
 
 /* ---- values ---- */
 
@@ -224,7 +76,7 @@ static int fill_one(struct session *s, const struct mapping *m, int i, const str
         const struct donation *p = &o->part[k];
         const struct shape from = p->from ? p->from->shape : l->values;
         float *donated = NULL;
-        if (p->from) donated = values_of(file, p->from->path, m->start->average, e);
+        if (p->from) donated = donor_values(file, p->from, m->start->average, e);
         else {
             state_get_values(s->state, l, values);
             donated = xmalloc((size_t)n * sizeof *donated);
@@ -243,17 +95,18 @@ static int fill_one(struct session *s, const struct mapping *m, int i, const str
     return failure;
 }
 
-static int fill(struct session *s, const struct safetensors *file, const char *path, const struct start *start,
-                uint64_t seed, struct err *e)
+static int fill(struct session *s, struct donor_file *from, uint64_t seed, struct err *e)
 {
-    struct arena *a = arena_new();
-    struct donor donor = donor_of(file, a);
-    let_judge(&donor, file, path, start->average, a);
-    struct mapping m = { .arena = a, .model = &s->model, .start = start, .donor = &donor, .seed = seed };
-    int failure = mapping_make(&m, s->leaves);
-    if (failure) *e = m.err;
-    for (int i = 0; i < m.n && !failure; i++) if (!m.made[i].drawn) failure = fill_one(s, &m, i, file, e);
-    arena_free(a);
+    struct donor donor;
+    struct mapping m = { .arena = from->arena, .model = &s->model, .start = model_start(&s->model), .donor = &donor,
+                         .seed = seed };
+    from->average = m.start->average;
+    int failure = donor_open(from, &donor, e);
+    if (!failure && mapping_make(&m, s->leaves)) {
+        *e = m.err;
+        failure = -1;
+    }
+    for (int i = 0; i < m.n && !failure; i++) if (!m.made[i].drawn) failure = fill_one(s, &m, i, from->file, e);
     return failure;
 }
 
@@ -271,27 +124,28 @@ static int open_file(struct safetensors **file, const char *path, struct err *e)
     return failure;
 }
 
-int start_from(struct session *s, const char *path, uint64_t seed, struct err *e)
+int start_from(struct session *session, const char *path, uint64_t seed, struct err *e)
 {
     struct safetensors *file;
     if (open_file(&file, path, e)) return -1;
-    int failure = fill(s, file, path, model_start(&s->model), seed, e);
+    struct donor_file from = { .arena = arena_new(), .file = file, .path = path };
+    int failure = fill(session, &from, seed, e);
+    arena_free(from.arena);
     safetensors_close(file);
     return failure ? err_prefix(e, "init: ") : 0;
 }
 
-/* Of a file the values are known at once. */
-static int map_file(const struct variant *v, const char *path, struct donor *donor, struct mapping *m,
+/* Of a file values are known at once. */
+static int map_file(const json_t *config, const char *path, struct donor *donor, struct mapping *m,
                     struct leaves **leaves, struct arena *a, struct err *e)
 {
     struct safetensors *file;
     if (open_file(&file, path, e)) return -1;
-    *donor = donor_of(file, a);
-    for (int i = 0; i < donor->n; i++) donor->tensor[i].path = arena_text(a, "%s", donor->tensor[i].path);
-    let_judge(donor, file, path, json_is_true(config_get(v->config, "model.init.average")), a);
-    int failure = study_map(v->config, donor, m, leaves, a, e);
+    struct donor_file from = { .arena = a, .file = file, .path = path,
+                               .average = json_is_true(config_get(config, "model.init.average")) };
+    int failure = donor_open(&from, donor, e) || study_map(config, donor, m, leaves, a, e);
     safetensors_close(file);
-    return failure;
+    return failure ? -1 : 0;
 }
 
 int start_map(const struct study *s, int variant, struct mapping *m, struct leaves **leaves, struct arena *a,
@@ -299,11 +153,11 @@ int start_map(const struct study *s, int variant, struct mapping *m, struct leav
 {
     struct study_start from;
     struct donor *donor = arena_alloc(a, sizeof *donor);
-    const struct variant *v = &s->variant[variant];
+    const json_t *config = s->variant[variant].config;
     *leaves = NULL;
     if (study_start(s, study_point(s, variant, 0), &from, e)) return -1;
-    if (from.file) return map_file(v, arena_text(a, "%s", from.path), donor, m, leaves, a, e);
-    return study_donor(s, variant, donor, a, e) ? -1 : study_map(v->config, donor, m, leaves, a, e);
+    if (from.file) return map_file(config, from.path, donor, m, leaves, a, e);
+    return study_donor(s, variant, donor, a, e) ? -1 : study_map(config, donor, m, leaves, a, e);
 }
 
 void start_check(const struct study *s, struct problems *problems)
