@@ -125,5 +125,5 @@ script right "on = { init = { \"from\", run = \"$codes\", left = \"*.lora_*\" } 
 leaves 0 "$sluice" plan right.lua
 script gone 'on = { init = { "from", run = "runs/none/parent" } }, b = {},'
 leaves 4 "$sluice" run gone.lua --out runs --progress none
-says "holds no good checkpoint to begin with"
+says "holds no good checkpoint (train.keep = 0 and sluice prune leave none)"
 echo "mistakes are said before anything is trained"
