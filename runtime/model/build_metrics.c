@@ -48,8 +48,8 @@ struct node *build_without_fill(struct build *b, struct node *mean, double each)
 void build_needs_text(struct build *b, const char *module)
 {
     if (fills(b))
-        graph_fail(b->graph, "%s: the data has answers: windows are filled up, and '%s' would count what fills them",
-                   b->path, module);
+        graph_fail(b->graph, "%s: the data has answers, and windows that are filled up: '%s' shares experts out evenly "
+                             "among all rows of a window, also those that only fill it up", b->path, module);
 }
 
 /* ---- metrics and losses ---- */
