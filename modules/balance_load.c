@@ -17,11 +17,10 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     const struct noisy *n = &r->noisy;
     struct graph *g = b->graph;
     if (b->mode != MODE_TRAIN) return;
-    build_needs_text(b, "load");
-    struct node *theta = threshold(g, n->choice, r->chosen),                                     /* [T,E] */
+    struct node *theta = threshold(g, n->choice, build_present(b, r->chosen, 0)),                /* [T,E] */
                 *above = subtract(g, r->logits, c->detach ? detach(g, theta) : theta),
                 *share = normal(g, n->std ? mul(g, above, reciprocal(g, n->std)) : scale(g, above, 1 / n->std_all)),
-                *expected = scale(g, mean_rows(g, share), (double)b->tokens);                   /* [E] */
+                *expected = scale(g, mean_rows(g, build_present(b, share, 0)), (double)b->tokens);  /* [E] */
     build_metric_as(b, "expert_expected", expected, "", CARRY_SUM, BETTER_NONE,
                     "load that each expert is expected to get, whatever the noise");
     build_whole_loss(b, "load", cv2(g, expected), c->weight);

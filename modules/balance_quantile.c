@@ -5,6 +5,8 @@
    assignment; Megatron-LM. Gates are unbiased scores; in evaluation prices stand still. */
 #include "model/module.h"
 
+#include <math.h>
+
 struct conf { double ema; };
 static const struct param params[] = {
     REAL(struct conf, ema, 0, 0, 0.9999, "", "what a step keeps of the prices"),
@@ -32,16 +34,31 @@ static void update(struct build *b, void *state, struct update u)
     average(g, price, view(g, centred, SHAPE(s->experts)), u.clip, build_constant(b, 1 - s->conf->ema));
 }
 
+/* The same quantile, of the tokens that are there: the least of the K T / E + 1 largest values of each column. */
+static struct node *price_of_present(struct build *b, const struct routing *r, struct node *over)
+{
+    struct graph *g = b->graph;
+    int64_t tokens = b->tokens, experts = r->experts;
+    struct node *there = weighted_sum(g, build_present(b, build_ones(b, SHAPE(tokens)), 0), NULL),
+                *chosen = round_counts(g, scale(g, there, r->k), experts, ROUND_DOWN),              /* E times, [1] */
+                *room = offset(g, scale(g, chosen, 1 / (double)experts), 1.5),                  /* is cut */
+                *all = topk_columns(g, build_present(b, over, -INFINITY), 1, tokens),
+                *kept = drop_over_capacity(g, all, over, room, r->experts, 1, tokens, PRIORITY_GATE),
+                *rest = offset(g, scatter(g, build_ones(b, over->shape), kept, r->experts), -1),    /* kept: 0 */
+                *below = add(g, scale(g, rest, 1e30), scale(g, over, -1));
+    return scale(g, graph_result(g, topk_columns(g, below, 1, 1), 1), -1);
+}
+
 static void build(struct build *b, struct pick self, const struct routing *r)
 {
     struct graph *g = b->graph;
     if (b->mode != MODE_TRAIN) return;
-    build_needs_text(b, "quantile");
     struct node *key = detach(g, r->key), *best = pick(g, key, topk(g, key, r->k + 1)),         /* [T,K+1] */
                 *alpha = view(g, columns(g, best, r->k, 1), SHAPE(b->tokens)),
                 *over = subtract(g, detach(g, r->noisy.choice), repeat(g, alpha, r->experts)),  /* [T,E] */
-                *chosen = topk_columns(g, over, 1, b->tokens * r->k / r->experts + 1),
-                *price = graph_result(g, chosen, 1);                                            /* [E] */
+                *price = b->present                                                             /* [E] */
+                       ? price_of_present(b, r, over)
+                       : graph_result(g, topk_columns(g, over, 1, b->tokens * r->k / r->experts + 1), 1);
     struct state *s = arena_alloc(b->arena, sizeof *s);
     *s = (struct state){ self.conf, carry(g, price, CARRY_SUM), carry(g, build_constant(b, 1), CARRY_SUM),
                          arena_text(b->arena, "%s.router.price", b->path), r->experts };

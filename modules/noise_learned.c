@@ -19,7 +19,7 @@ static struct noisy build(struct build *b, struct pick self, struct node *u, str
                                   init_constant(0)),                      /* [E,D] */
                 *std = offset(g, softplus(g, matmul(g, u, w, DTYPE_REAL)), c->floor),           /* [T,E] */
                 *noisy = add(g, logits, mul(g, drawn, std));
-    build_row_metric(b, "router_noise_std", mean_rows(g, std), "", BETTER_NONE,
+    build_row_metric(b, "router_noise_std", mean_rows(g, build_present(b, std, 0)), "", BETTER_NONE,
                      "mean standard deviation of the noise on each expert's logits");           /* [E] */
     return (struct noisy){ .choice = noisy, .gate = noisy, .std = std };
 }

@@ -3,6 +3,8 @@
    Tensor cores compute whole tiles in any case. Guo 2025 (SonicMoE, arXiv 2512.14080). */
 #include "model/module.h"
 
+#include <math.h>
+
 struct conf { int round, tile; };
 static const struct param params[] = {
     CHOICE(struct conf, round, ROUND_NEAREST, "down up nearest",
@@ -20,7 +22,7 @@ static void fill(struct build *b, const struct conf *c, struct routing *r, struc
     struct node *goes = scatter(g, build_ones(b, r->index->shape), r->index, r->experts),        /* [T,E] */
                 *gates = scatter(g, r->gate, r->index, r->experts),
                 *after = mul(g, offset(g, goes, -1), reciprocal(g, offset(g, r->score, 1e-30))),
-                *key = add(g, gates, after), *all = topk_columns(g, key, 1, tokens);
+                *key = build_present(b, add(g, gates, after), -INFINITY), *all = topk_columns(g, key, 1, tokens);
     r->chosen = drop_zero(g, all, goes);
     r->index = drop_over_capacity(g, all, key, want, r->experts, 1, tokens, PRIORITY_GATE);
     r->gate = subtract(g, gates, mul(g, offset(g, goes, -1), r->score));
@@ -32,7 +34,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     if (b->mode != MODE_TRAIN) return;
-    build_needs_text(b, "tiles");
+    r->index = build_present(b, r->index, -1);
     int64_t tokens = r->index->shape.dim[0];
     struct node *count = view(g, count_chosen(g, r->index, r->experts, r->experts, 1, false), SHAPE(r->experts)),
                 *want = round_counts(g, count, c->tile, (enum rounding)c->round);              /* [E] */

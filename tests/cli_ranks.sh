@@ -66,6 +66,38 @@ for variant in base gated drawn sparse; do mv both/s/$variant-* both/s/$variant;
 near=$(look near alone/s both/s 1e-5)
 echo "2 ranks with 2 micro-batches: losses differ by $near"
 
+# ---- answers: ranks have other numbers of targets and of tokens, a loss is of all targets ----
+for i in 1 2 3 4 5 6 7 8 9; do for k in 1 2 3 4 5 6 7 8 9; do
+    printf '{"prompt": "%0*d+%d?", "completion": "%0*d"}\n' $((2 * k)) $i $k $i $((i + k))
+done; done >sums.jsonl
+leaves 0 "$sluice" data pack sums.jsonl --answers prompt --template '{prompt}={completion};' --held-out 0.2 -o sums.tok
+cat >answers.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "a", replicates = 1, baseline = "base", data = "sums.tok",
+  variants = {
+    base = {}, mtp = { ["head.mtp"] = "sequential" },
+    priced = { ["ffn.balance"] = "quantile" },
+    noisy = { ["ffn.router.noise"] = "learned", ["ffn.balance"] = { "load", "importance" } },
+  },
+  base = sl.model { layers = 2, d_model = 32, seq = 64, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
+                            balance = { { "bias", gamma = 1e-3 } } } },
+  train = { steps = 10, batch = 8, eval_every = 5, eval_tokens = 0, optim = { "adamw", lr = 2e-3 } },
+}
+LUA
+plain() { for variant in base mtp priced noisy; do mv $1/a/$variant-* $1/a/$variant; done; }
+leaves 0 "$sluice" run answers.lua --out whole --progress none
+leaves 0 "$sluice" run answers.lua --out halves --set train.micro=2 --progress none
+leaves 0 ranks 2 "$sluice" run answers.lua --out shared --progress none
+leaves 0 ranks 2 "$sluice" run answers.lua --out repeated --progress none
+look equal shared/a repeated/a
+for study in whole halves shared; do plain $study; done
+near=$(look near halves/a shared/a 1e-5)
+rm -r whole/a/priced whole/a/noisy                          # their rules are of micro-batches
+whole=$(look near whole/a shared/a 1e-5)
+echo "answers on 2 ranks: losses differ from those of 2 micro-batches by $near, of one by $whole"
+
 # ---- interrupted, killed, and on with it ----
 leaves 0 ranks 2 "$sluice" run study.lua --out calm $long --progress none
 

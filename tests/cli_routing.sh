@@ -177,6 +177,32 @@ head -c 8000 /dev/zero >other.bin
 leaves 4 "$sluice" routing runs/many --domain other=other.bin:vocab=300
 says "the run's are of"
 
+# ---- answers: what fills windows up goes nowhere, and is not counted ----
+for i in 1 2 3 4 5 6 7 8 9; do for k in 1 2 3 4 5 6 7 8 9; do
+    printf '{"prompt": "%0*d+%d?", "completion": "%0*d"}\n' $((2 * k)) $i $k $i $((i + k))
+done; done >sums.jsonl
+leaves 0 "$sluice" data pack sums.jsonl --answers prompt --template '{prompt}={completion};' --held-out 0.5 -o sums.tok
+cat >answers.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "answers", replicates = 1, baseline = "base", data = "sums.tok",
+  train = { steps = 4, batch = 4, eval_tokens = 0 },
+  variants = { base = {} },
+  base = sl.model { layers = 1, d_model = 16, seq = 64, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 },
+                    ffn = { "moe", experts = 4, d_ff = 8, router = { top_k = 2 } } },
+}
+LUA
+leaves 0 "$sluice" run answers.lua --out runs --progress none
+leaves 0 "$sluice" routing runs/answers --json -o answers.json
+leaves 0 "$sluice" export runs/answers/base-*/0 --json -o answers.eval
+/usr/bin/python3 - <<'PY' || fail "answers"
+import json
+of, run = json.load(open("answers.json")), json.load(open("answers.eval"))["runs"][0]["series"]
+series, router = {s["metric"]: s["value"][-1] for s in run}, of["routers"][0]
+assert abs(of["loss"] - series["eval.loss"]) < 1e-12 and router["expert_tokens"] == series["eval.expert_tokens"][0]
+assert router["tokens"] == of["tokens"] and sum(router["expert_tokens"]) == 2 * of["tokens"]
+PY
+
 # ---- words, and what it refuses ----
 leaves 0 "$sluice" routing runs/many
 says 'layer  experts'

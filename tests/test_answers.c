@@ -293,6 +293,36 @@ static void test_whole_in_windows(void **state)
     corpus_close(c);
 }
 
+/* From the longest on, each goes where the least room is left that is enough: here the last window alone has empty rows.
+   The last token of a full window is a target alone. */
+static void test_best_fit(void **state)
+{
+    (void)state;
+    static const int length[] = { 3, 7, 5, 2, 4, 6, 5 };
+    static const char *const window[] = { "aa.bbbbbb", "eee.fffff", "cccc.gggg", "d." };
+    char lines[1000] = "";
+    for (int d = 0; d < COUNT(length); d++) {
+        char prompt[8] = "";
+        memset(prompt, 'a' + d, (size_t)length[d] - 2);
+        snprintf(lines + strlen(lines), sizeof lines - strlen(lines), "{\"prompt\": \"%s\", \"completion\": \"%c\"}\n",
+                 prompt, 'a' + d);
+    }
+    struct corpus *c = packed_as(ANSWERS_PROMPT, NULL, "{prompt}{completion}.", lines);
+    assert_int_equal(corpus_windows(c, 9), COUNT(window));
+    for (int seed = 0; seed < 3; seed++) {                  /* each once an epoch */
+        bool seen[COUNT(window)] = { false };
+        for (int w = 0; w < COUNT(window); w++) {
+            struct windows b = take(c, (uint64_t)seed, w, 1, 9);
+            char text[10] = "";
+            for (int s = 0; s < 9 && b.present[s] == 1; s++) text[s] = (char)b.ids[s];
+            for (int i = 0; i < COUNT(window); i++) seen[i] |= strcmp(text, window[i]) == 0;
+        }
+        for (int i = 0; i < COUNT(window); i++) if (!seen[i]) fail_msg("no window '%s'", window[i]);
+    }
+    assert_true(fabs(corpus_answers_facts(c, 9).filled - 29.0 / 36) < 1e-9);
+    corpus_close(c);
+}
+
 /* Where all of one document counts, windows and their order are those of text. */
 static void test_all_count(void **state)
 {
@@ -323,7 +353,7 @@ int main(void)
         cmocka_unit_test(test_tokens_that_count), cmocka_unit_test(test_wrong_examples),
         cmocka_unit_test(test_wrong_templates), cmocka_unit_test(test_text_is_as_before),
         cmocka_unit_test(test_damage_is_found), cmocka_unit_test(test_join), cmocka_unit_test(test_whole_in_windows),
-        cmocka_unit_test(test_all_count),
+        cmocka_unit_test(test_best_fit), cmocka_unit_test(test_all_count),
     };
     return RUN_DATA_TESTS(tests);
 }

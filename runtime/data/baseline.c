@@ -30,7 +30,7 @@ static void tally_set(struct counts *n, const struct corpus *c, const struct eva
     inputs_free(b);
 }
 
-/* Of an epoch that is complete every window is counted once, in the order of the file. */
+/* Of an epoch that is complete every target is counted once. */
 static void tally_samples(struct counts *n, const struct corpus *c, const struct samples *s)
 {
     int64_t windows = corpus_windows(c, s->seq);

@@ -59,40 +59,43 @@ int64_t eval_windows(const struct corpus *c, const struct eval_set *s, int seq)
                      : (int64_t)((s->span + (uint64_t)seq - 1) / (uint64_t)seq);
 }
 
-/* Of no targets behind the last. */
-static struct window window_at(const struct corpus *c, const struct eval_set *s, uint64_t number, int seq)
+/* A row for each token from row `at` on, while there are rows; the last token has no target. Gives the row behind. */
+static int put(const struct corpus *c, struct piece p, int at, int rows, struct inputs to)
 {
-    if (c->answer) {
-        const struct layout *l = corpus_layout(c, s->first, s->span, seq);
-        return number < (uint64_t)l->n ? l->window[number] : (struct window){ s->first, 0 };
+    int32_t *ids = xmalloc((size_t)p.tokens * sizeof *ids), begin = at;
+    uint64_t document = corpus_document(c, p.from);
+    c->read(c, p.from, p.tokens, ids);
+    for (int s = 0; s < p.tokens && at < rows; s++, at++) {
+        uint64_t next = p.from + (uint64_t)s + 1;
+        bool last = s + 1 == p.tokens, ends = next == c->bound[document + 1];
+        to.ids[at] = ids[s];
+        to.target[at] = last ? 0 : ids[s + 1];
+        to.weight[at] = !last && !ends && corpus_counts(c, next);
+        to.present[at] = 1;
+        to.start[at] = begin;
+        if (ends) { document++; begin = at + 1; }
     }
-    uint64_t before = number * (uint64_t)seq, left = before < s->span ? s->span - before : 0;
-    return (struct window){ s->first + before, left < (uint64_t)seq ? (int)left : seq };
+    free(ids);
+    return at;
 }
 
-/* The rest is a document of nothing. */
-static void fill(const struct corpus *c, struct window w, int seq, struct inputs to)
+/* The rest is a document of nothing; behind the last window all is. */
+static void fill(const struct corpus *c, const struct eval_set *s, uint64_t number, int seq, struct inputs to)
 {
-    uint64_t from = w.from;
-    int targets = w.targets;
-    size_t bytes = (size_t)targets * sizeof(int32_t);
-    int32_t *window = xmalloc(bytes + sizeof *window), begin = 0;               /* [targets+1] */
-    if (targets) c->read(c, from, targets + 1, window);
-    memcpy(to.ids, window, bytes);
-    memcpy(to.target, window + 1, bytes);
-    free(window);
-    uint64_t document = targets ? corpus_document(c, from) : 0;
-    for (int s = 0; s < targets; s++) {
-        bool last = from + (uint64_t)s + 1 == c->bound[document + 1];
-        to.weight[s] = !last && corpus_counts(c, from + (uint64_t)s + 1);
-        to.present[s] = 1;
-        to.start[s] = begin;
-        if (last) { document++; begin = s + 1; }
+    int at = 0;
+    if (c->answer) {
+        const struct layout *l = corpus_layout(c, s->first, s->span, seq);
+        if (number < (uint64_t)l->n)
+            for (int64_t i = l->begin[number]; i < l->begin[number + 1]; i++) at = put(c, l->piece[i], at, seq, to);
+    } else {
+        uint64_t before = number * (uint64_t)seq, left = before < s->span ? s->span - before : 0;
+        int targets = left < (uint64_t)seq ? (int)left : seq;
+        if (targets) at = put(c, (struct piece){ s->first + before, targets + 1 }, 0, targets, to);
     }
-    for (int s = targets; s < seq; s++) {
-        to.ids[s] = to.target[s] = 0;
-        to.weight[s] = to.present[s] = 0;
-        to.start[s] = targets;
+    for (int32_t begin = at; at < seq; at++) {
+        to.ids[at] = to.target[at] = 0;
+        to.weight[at] = to.present[at] = 0;
+        to.start[at] = begin;
     }
 }
 
@@ -111,7 +114,7 @@ void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batc
     for (int b = 0; b < batch; b++) {
         uint64_t sample = (uint64_t)(first + b);
         struct key key = { seed, PURPOSE_DATA, hash_name("windows"), sample / windows };
-        fill(c, window_at(c, &all, corpus_permute(key, sample % windows, windows), seq), seq, row_of(to, b, seq));
+        fill(c, &all, corpus_permute(key, sample % windows, windows), seq, row_of(to, b, seq));
     }
     inputs_noise(to, seed, first, batch);
 }
@@ -120,5 +123,5 @@ void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t
                        struct inputs to)
 {
     for (int b = 0; b < batch; b++)
-        fill(c, window_at(c, s, (uint64_t)(first + b), seq), seq, row_of(to, b, seq));
+        fill(c, s, (uint64_t)(first + b), seq, row_of(to, b, seq));
 }

@@ -34,11 +34,17 @@ static inline bool corpus_counts(const struct corpus *c, uint64_t token)
 /* How many of the tokens first .. end-1 count, where there are answers. */
 uint64_t corpus_answers(const struct corpus *c, uint64_t first, uint64_t end);
 
-/* Windows of whole documents, for data with answers: each holds as many as fit, in the order of the file, and is filled
-   up; one that is longer is cut into windows that begin with its beginning. Where no target counts there is none.
-   They are of the tokens first .. first + span, and made when they are first asked for. */
-struct window { uint64_t from; int targets; };              /* a token, and how many of the following are targets */
-struct layout { uint64_t first, span; int seq; int64_t n, room; struct window *window; struct layout *next; };
+/* Windows of seq + 1 tokens, for data with answers: each holds whole documents, as its last token is a target alone, and
+   is filled up; a document that is longer is cut into windows that begin with its beginning, and a rest. What has no
+   target is left out. They are of the tokens first .. first + span, and made when they are first asked for. */
+struct piece { uint64_t from; int tokens; };                /* of one document */
+struct layout {
+    uint64_t first, span;
+    int seq;
+    int64_t n, *begin;                                      /* [n+1]: window w is the pieces begin[w] .. begin[w+1]-1 */
+    struct piece *piece;
+    struct layout *next;
+};
 const struct layout *corpus_layout(const struct corpus *c, uint64_t first, uint64_t span, int seq);
 
 /* Place of `index` in a keyed permutation of 0 .. count-1. */

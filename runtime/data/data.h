@@ -47,7 +47,7 @@ struct answers_facts corpus_answers_facts(const struct corpus *c, int seq);
 int corpus_verify(const struct corpus *c, struct err *e);
 
 /* Number of windows of seq+1 tokens in the training split; 0: too short. Of data with answers each holds whole
-   documents, as many as fit, and is filled up. */
+   documents, by best fit, and is filled up. */
 int64_t corpus_windows(const struct corpus *c, int seq);
 
 /* Fills `batch` windows of the training split starting at global sample `first`: each epoch visits every window once in
@@ -55,7 +55,7 @@ int64_t corpus_windows(const struct corpus *c, int seq);
 void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct inputs to);
 
 /* What is measured on: so many targets, among the `span` tokens that follow `first`, which are all of them but where
-   there are answers. However it is cut into windows and batches, each is a target once, and the order is the file's;
+   there are answers. However it is cut into windows and batches, each is a target once, of text in the file's order;
    what fills up a window, or the last batch, is not present. */
 struct eval_set { uint64_t first, span, targets; struct hash hash; };      /* hash: of the corpus' identity too */
 /* Of the held-out split; most: targets, 0: all */

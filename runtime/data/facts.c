@@ -44,7 +44,11 @@ struct answers_facts corpus_answers_facts(const struct corpus *c, int seq)
     free(prompt);
     if (!seq || !c->info.train_tokens) return f;
     const struct layout *l = corpus_layout(c, 0, c->info.train_tokens - 1, seq);
-    for (int64_t w = 0; w < l->n; w++) filled += (uint64_t)l->window[w].targets;
+    for (int64_t w = 0; w < l->n; w++) {
+        uint64_t tokens = 0;
+        for (int64_t i = l->begin[w]; i < l->begin[w + 1]; i++) tokens += (uint64_t)l->piece[i].tokens;
+        filled += tokens < (uint64_t)seq ? tokens : (uint64_t)seq;
+    }
     f.windows = l->n;
     f.filled = (double)filled / ((double)l->n * seq);
     return f;

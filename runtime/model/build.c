@@ -363,8 +363,8 @@ void build_attended(struct build *b, struct node *heads, enum sink sink)
     build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX, BETTER_NONE,
                     "largest scaled score before softmax");
     if (sink != SINK_NONE && b->mode == MODE_TRAIN)
-        build_metric(b, "head_sink_mass", graph_result(g, heads, 2), "", BETTER_NONE,
-                     "mean share of its attention that each head gives to its sink");
+        build_row_metric(b, "head_sink_mass", build_without_fill(b, graph_result(g, heads, 2), 1), "", BETTER_NONE,
+                         "mean share of its attention that each head gives to its sink");
     for (int i = 0; b->mode == MODE_EVAL && i < b->own->monitors.n; i++) {
         struct pick p = b->own->monitors.pick[i];
         if (p.module->watch_attention) p.module->watch_attention(b, p, attention_given(heads));

@@ -316,6 +316,8 @@ struct node *build_rows(struct build *b, struct node *x);
 struct node *build_present(struct build *b, struct node *x, double value);
 /* In training: the mean of x, [T,..], over the rows of the micro-batch that are there. */
 struct node *build_present_mean(struct build *b, struct node *x);
+/* A mean over T rows in which those that only fill up are `each`, as if they were 0: for build_row_metric. */
+struct node *build_without_fill(struct build *b, struct node *mean, double each);
 /* Fails where rows of training only fill up. */
 void build_needs_text(struct build *b, const char *module);
 /* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where

@@ -37,11 +37,19 @@ struct node *build_present_mean(struct build *b, struct node *x)
     return fills(b) ? mul_scalar(b->graph, mean, reciprocal(b->graph, present_share(b))) : mean;
 }
 
+struct node *build_without_fill(struct build *b, struct node *mean, double each)
+{
+    if (!b->present) return mean;
+    struct graph *g = b->graph;
+    struct node *absent = offset(g, mean_rows(g, present(b)), -1);                              /* -share [1] */
+    return view(g, add_row(g, view(g, mean, SHAPE(shape_count(mean->shape), 1)), scale(g, absent, each)), mean->shape);
+}
+
 void build_needs_text(struct build *b, const char *module)
 {
     if (fills(b))
-        graph_fail(b->graph, "%s: the data has answers: windows are filled up, and '%s' would count what fills them",
-                   b->path, module);
+        graph_fail(b->graph, "%s: the data has answers, and windows that are filled up: '%s' shares experts out evenly "
+                             "among all rows of a window, also those that only fill it up", b->path, module);
 }
 
 /* ---- metrics and losses ---- */

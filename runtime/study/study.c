@@ -163,8 +163,8 @@ static bool load_both(json_t *model_json, json_t *train_json, struct arena *aren
     if (train->answers && !data->train_answers)
         problem_add(problems, "data", "%s has no answers to train on: all are held out", data->path);
     if (train->answers && train->record)
-        problem_add(problems, "train.record", "the data in %s has answers, and windows that are filled up: choices are "
-                                              "kept of text alone", data->path);
+        problem_add(problems, "train.record", "the data in %s has answers: a record has room for as many windows as "
+                                              "an evaluation has of text", data->path);
     if (data && !train->answers && data->train_tokens <= (uint64_t)model->seq)
         problem_add(problems, "seq", "%d: the data in %s has only %llu tokens to train on", model->seq, data->path,
                     (unsigned long long)data->train_tokens);

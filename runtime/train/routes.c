@@ -180,9 +180,10 @@ static double run(struct routes_of *o, const struct look *k, int64_t step, struc
         corpus_eval_batch(o->corpus, &o->set, i * batch, (int)batch, (int)seq, o->in);
         inputs_stage(k->state, k->leaves, MODE_EVAL, 0, 1, &o->in);
         plan_forward(k->plan, (int)i);
-        for (int64_t t = 0; to && t < batch * seq && i * batch * seq + t < to->tokens; t++) {
+        for (int64_t t = 0; to && t < batch * seq; t++) {
             to->id[i * batch * seq + t] = o->in.ids[t];
             to->target[i * batch * seq + t] = o->in.weight[t] != 0 ? o->in.target[t] : -1;
+            to->tokens += o->in.present[t] != 0;
         }
         for (int r = 0; to && r < k->n; r++) collect(o, k, &k->seen[r], i * batch, &to->route[r]);
     }
@@ -292,16 +293,8 @@ static double cosine_of(const struct routes_of *o, const struct look *k, const s
 
 /* ---- a run ---- */
 
-static int check_text(const struct corpus *c, struct err *e)
-{
-    if (!corpus_info(c)->answers) return 0;
-    return err_set(e, "%s: has answers: routers are asked with text, in windows that nothing fills up",
-                   corpus_info(c)->path);
-}
-
 int routes_open(struct routes_of **out, const json_t *config, const struct corpus *c, int64_t tokens, struct err *e)
 {
-    if (check_text(c, e)) return -1;
     struct routes_of *o = xcalloc(1, sizeof *o);
     o->corpus = c;
     o->threads = pool_cores();
@@ -333,10 +326,9 @@ static void *room_for(int64_t n, size_t size) { return xcalloc((size_t)n + 1, si
 static void make_room(const struct routes_of *o, struct routes *to)
 {
     int64_t most = parts_of(o) * o->session->batch * o->session->model.seq;
-    *to = (struct routes){ .tokens = (int64_t)o->set.targets, .n = o->look->n,
-                           .bytes = !strcmp(corpus_info(o->corpus)->tokenizer, "byte") };
-    to->id = room_for(to->tokens, sizeof *to->id);
-    to->target = room_for(to->tokens, sizeof *to->target);
+    *to = (struct routes){ .n = o->look->n, .bytes = !strcmp(corpus_info(o->corpus)->tokenizer, "byte") };
+    to->id = room_for(most, sizeof *to->id);
+    to->target = room_for(most, sizeof *to->target);
     to->route = room_for(to->n, sizeof *to->route);
     for (int i = 0; i < to->n; i++) {
         struct route *r = &to->route[i];
@@ -404,7 +396,6 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
 int routes_elsewhere(struct routes_of *o, const struct corpus *c, int64_t tokens, struct routes *out, struct err *e)
 {
     struct routes_of there = *o;
-    if (check_text(c, e)) return -1;
     there.corpus = c;
     there.set = corpus_eval_set(c, tokens);
     if (there.set.targets == 0)

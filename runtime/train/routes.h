@@ -15,7 +15,7 @@ struct route {
                                                                columns of index */
     bool keyless, largest_keys;                             /* the key decides nothing; it alone decides, by token */
     int64_t rows;
-    int32_t *at;                                            /* [rows]: which of the probe's tokens */
+    int32_t *at;                                            /* [rows]: its place in the probe's windows */
     int32_t *index;                                         /* [rows,K] as selected, -1: no expert */
     float *gate;                                            /* [rows,K] */
     int32_t *first;    /* [rows]: the chosen one with the largest key; keyless: the first; -1: none is chosen */
@@ -29,8 +29,8 @@ struct route {
 };
 struct routes { int64_t step, tokens; int n; struct route *route; int32_t *id, *target; bool bytes; double loss; };
 
-/* id, target: [tokens] of the probe; target -1 where the next token is another document's. bytes: that is what tokens
-   are. loss: of the probe. */
+/* id, target: of the probe's windows, what fills them up too; target -1 where the next token is another document's, or
+   does not count. bytes: that is what tokens are. tokens: that are there. loss: of the probe. */
 void routes_free(struct routes *r);
 
 /* Of a row whose choices are there, what its keys [E] say: first, margin, edge. taken: [E] of false, for work. */
