@@ -293,7 +293,7 @@ static void test_whole_in_windows(void **state)
     corpus_close(c);
 }
 
-/* From the longest on, each goes where the least room is left that is enough: here the last window alone has empty rows.
+/* From the longest on, each goes where the least room is left that is enough: the last window alone has empty rows.
    The last token of a full window is a target alone. */
 static void test_best_fit(void **state)
 {

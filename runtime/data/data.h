@@ -7,8 +7,8 @@
 
 struct corpus;
 struct corpus_info {
-    const char *path, *format;                              /* "sluice-tokens", "nanogpt-bin", "llmc-shard",
-                                                               "synthetic" */
+    const char *path, *format;                              /* "sluice-tokens", "synthetic", or a foreign one:
+                                                               foreign.c */
     const char *tokenizer;                                  /* "byte", or "unknown" for foreign files */
     int vocab; uint64_t tokens, documents, train_tokens, held_out_tokens;
     uint64_t answers, train_answers;                        /* tokens that count as targets; 0: all do, it is text */
@@ -22,8 +22,8 @@ struct corpus_info {
    structural check of the format runs; a bad file is an error that names the offset, the value and the rule.
    Raw nanoGPT .bin files carry no vocabulary: a sidecar meta.json ({"vocab_size": N}) beside it or "path.bin:vocab=N"
    gives it. The hash of a packed file's content is not computed here (it costs a read of the file) but by
-   corpus_verify; tables and header are checked by their own. Foreign files are read whole: each id is held against the
-   vocabulary. */
+   corpus_verify; tables and header are checked by their own. Where ids may exceed the vocabulary the file is read
+   whole: each is held against it. */
 int corpus_open(struct corpus **out, const char *path, struct err *e);
 /* The whole path (malloc'd) of what a script calls by a relative one: beside the script, else in the working folder;
    NULL: only there. What lies in neither, and the built-in language, stays as it is. */
@@ -64,15 +64,6 @@ int64_t eval_windows(const struct corpus *c, const struct eval_set *s, int seq);
 void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq,
                        struct inputs to);
 
-/* Packs inputs with the byte tokenizer into a token file, which must be none of them. An input is a folder or a
-   file: text; JSON (.jsonl, .ndjson a value a line; .json one value, a list, or lines) of objects with a string
-   `key`; a page (.html); sayings (.fortune, a line of "%" alone between them); each also compressed by gzip or
-   zstd. held_out: share of the documents, chosen by the hash of their words: documents that differ in white space
-   alone (line ends, a final newline, the kind of file they came in) or by a byte order mark fall on one side. With
-   `held_out_from` all documents of these inputs are held out, and no other. When the first input holds tokens, all
-   must, of one vocabulary: they are joined, and each keeps its split unless there are others to hold out. -1
-   leaves errno as the system gave it when the token file, or beside it what is compressed, could not be written, 0
-   when it is the inputs. */
 bool corpus_holds_tokens(const char *path);
 /* JSON may hold examples: then each object is one document, made of its turns by a template, and the answers' tokens
    alone count as targets. An object that is no such example is an error. */
@@ -109,6 +100,15 @@ struct packed {
 };
 /* What is wrong with what the options say of examples. */
 int pack_check(const struct pack_options *o, struct err *e);
+/* Packs inputs with the byte tokenizer into a token file, which must be none of them. An input is a folder or a
+   file: text; JSON (.jsonl, .ndjson a value a line; .json one value, a list, or lines) of objects with a string
+   `key`; a page (.html); sayings (.fortune, a line of "%" alone between them); each also compressed by gzip or
+   zstd. held_out: share of the documents, chosen by the hash of their words: documents that differ in white space
+   alone (line ends, a final newline, the kind of file they came in) or by a byte order mark fall on one side. With
+   `held_out_from` all documents of these inputs are held out, and no other. When the first input holds tokens, all
+   must, of one vocabulary: they are joined, and each keeps its split unless there are others to hold out. -1
+   leaves errno as the system gave it when the token file, or beside it what is compressed, could not be written, 0
+   when it is the inputs. */
 int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o,
                 struct packed *made, struct err *e);
 void packed_free(struct packed *made);

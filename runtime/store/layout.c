@@ -16,7 +16,8 @@ static const char readme[] =
     "rows beyond len(step) do not exist. Dimension order: row first, then the named ones (C order; MATLAB and Fortran "
     "show it reversed). While the run goes on, or after its process died: h5py.File(path, 'r', swmr=True). A closed "
     "run opens in every reader of HDF5 1.10 or later. To mend the file of a dead process: sluice fsck --repair "
-    "(h5clear destroys it). Missing values: NaN, 4294967295 in u32, 255 in u8, -2**63 in i64.";
+    "(h5clear destroys it). Missing values: NaN, 4294967295 in u32, 255 in u8, -32768 in i16, -2**63 in "
+    "i64.";
 
 /* The one guard of the rule above: every maker asks it. */
 static bool may_make(const struct store *s, const char *what)

@@ -116,6 +116,7 @@ static int64_t hear(struct reader *r)
     struct answer a;
     if (r->failed) return -1;
     if (child_receive(&r->child, &a, sizeof a)) return gone(r);
+    if (a.good && a.bytes > INT64_MAX) return give_up(r, astray);
     if (a.good) return (int64_t)a.bytes;
     if (a.bytes >= sizeof r->err.text) return give_up(r, astray);
     if (child_receive(&r->child, r->err.text, a.bytes)) return gone(r);

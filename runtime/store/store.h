@@ -79,11 +79,11 @@ int store_mend(const char *path, struct err *e);
    compared. */
 int store_rewind(const char *path, int64_t step, struct err *e);
 
+/* The row of a step among n that ascend; -1: there is none. */
+int64_t store_row_of(const int64_t *step, int64_t n, int64_t wanted);
 /* Appends one row: value[i] is row data (count = product of dims) of the i-th series of that group in plan order, as
    doubles, converted to the series' type (NaN to the fill value: 0xFFFFFFFF for u32). Buffered; flushed every 10 rows
    or 0.5 s, data first, `step` last. */
-/* The row of a step among n that ascend; -1: there is none. */
-int64_t store_row_of(const int64_t *step, int64_t n, int64_t wanted);
 int store_append(struct store *s, enum store_group group, int64_t step, const double *const *value, struct err *e);
 
 enum store_level { LEVEL_INFO, LEVEL_WARNING, LEVEL_ERROR };

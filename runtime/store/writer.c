@@ -44,7 +44,7 @@ void store_commit(struct store *s)
             H5(s, c->name, H5Dflush(c->data));
         }
     }
-    /* A kill needs no sync; a power cut does. What the marker promises goes to the disk before the marker. */
+    /* A kill needs no sync; a power cut does, and takes what came since the last one, at most half a second ago. */
     if (clock_seconds() - s->synced >= FLUSH_SECONDS) store_sync(s);
     for (int g = 0; g < STORE_GROUPS; g++) {
         struct metrics *m = &s->metrics[g];

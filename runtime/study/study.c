@@ -69,7 +69,7 @@ static int measure_prompt(const struct model_conf *model, struct arena *arena, s
 }
 
 /* Builds the graphs that training, evaluation and sampling will build; nothing is allocated for tensors. */
-static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory,
+static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena,
                    struct measure *out, struct err *e)
 {
     int64_t batch = train->batch / train->micro;
@@ -83,14 +83,13 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     model_build(g, arena, model, train, MODE_TRAIN, (struct model_size){ .batch = batch, .seq = model->seq });
     leaves->closed = true;
     out->looks_ahead = model_looks_ahead(model);
-    if (memory && !g->failed)
-        model_build(eval, arena, model, train, MODE_EVAL, model_eval_size(model, train, batch));
-    if (memory && !g->failed && out->looks_ahead != AHEAD_ALWAYS)
+    if (!g->failed) model_build(eval, arena, model, train, MODE_EVAL, model_eval_size(model, train, batch));
+    if (!g->failed && out->looks_ahead != AHEAD_ALWAYS)
         model_build(decode, arena, model, NULL, MODE_DECODE,
                     (struct model_size){ .batch = 1, .seq = 1, .context = model->seq });
     int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text)
                 : decode->failed ? err_set(e, "%s", decode->err.text) : 0;
-    if (!failure && memory) failure = plan_new(&plan, g, how, e) || plan_new(&eval_plan, eval, how, e);
+    if (!failure) failure = plan_new(&plan, g, how, e) || plan_new(&eval_plan, eval, how, e);
     if (!failure) {
         out->counts = model_count(leaves);
         out->fingerprint = fingerprint_of(g, eval, decode);
@@ -119,20 +118,6 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     graph_free(decode);
     leaves_free(leaves);
     leaves_free(decode_leaves);
-    return failure;
-}
-
-static int measure_json(json_t *model_json, const struct train_conf *train, bool memory, struct measure *out,
-                        struct err *e)
-{
-    struct arena *arena = arena_new();
-    struct model_conf model;
-    struct problems problems = { 0 };
-    model_load(model_json, arena, &model, &problems);
-    int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text)
-                             : measure(&model, train, arena, memory, out, e);
-    problems_free(&problems);
-    arena_free(arena);
     return failure;
 }
 
@@ -218,7 +203,7 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
         v->config = json_pack("{s:o, s:o}", "model", config_write(&model_schema, &model),
                               "train", config_write(&train_schema, &train));
         if (train.answers) json_object_set_new(v->config, "answers", json_true());
-        if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
+        if (measure(&model, &train, s->arena, &m, &e)) problem_add(problems, "", "%s", e.text);
         else keep(v, &m);
         if (problems->found == before && train.record && !m.records)
             problem_add(problems, "train.record", "the model has no router whose choices could be kept");
@@ -240,21 +225,22 @@ static double quantity_of(const struct measure *m, const char *quantity)
 static const char *const quantities[] = { "active_params", "total_params", "train_flops", "total_flops", NULL };
 
 /* Sets `adjust` of a variant, and measures what comes of it. */
-static int measure_with(struct study *s, struct variant *v, int value, struct measure *out, struct err *e)
+static int measure_with(struct study *s, struct variant *v, int value, const struct corpus_info *data,
+                        struct measure *out, struct err *e)
 {
-    json_t *number = json_integer(value), *train_json = json_object_get(v->config, "train");
+    json_t *number = json_integer(value), *train_json = json_object_get(v->config, "train"),
+           *model_json = json_object_get(v->config, "model");
     bool training = strncmp(s->match_adjust, "train.", 6) == 0;
     int failure = training ? config_set(&train_schema, train_json, s->match_adjust + 6, number, e)
-                           : config_set(&model_schema, json_object_get(v->config, "model"), s->match_adjust, number, e);
+                           : config_set(&model_schema, model_json, s->match_adjust, number, e);
     json_decref(number);
     struct arena *arena = arena_new();
     struct problems problems = { 0 };
+    struct model_conf model;
     struct train_conf train;
-    train_load(train_json, arena, &train, &problems);
-    train.answers = json_is_true(json_object_get(v->config, "answers"));
-    if (!failure && problems.n)
+    if (!failure && !load_both(model_json, train_json, arena, &model, &train, data, &problems))
         failure = err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text);
-    if (!failure) failure = measure_json(json_object_get(v->config, "model"), &train, true, out, e);
+    if (!failure) failure = measure(&model, &train, arena, out, e);
     out->start_flops = v->start_flops;
     problems_free(&problems);
     arena_free(arena);
@@ -262,7 +248,8 @@ static int measure_with(struct study *s, struct variant *v, int value, struct me
 }
 
 /* The whole number at path `adjust` that brings the quantity nearest to `want`; it grows with the number. */
-static int match_variant(struct study *s, struct variant *v, double want, struct problems *problems)
+static int match_variant(struct study *s, struct variant *v, double want, const struct corpus_info *data,
+                         struct problems *problems)
 {
     bool training = strncmp(s->match_adjust, "train.", 6) == 0;
     json_t *old = config_get(training ? v->config : json_object_get(v->config, "model"), s->match_adjust);
@@ -276,7 +263,7 @@ static int match_variant(struct study *s, struct variant *v, double want, struct
     }
     while (low <= high) {
         int middle = low + (high - low) / 2;
-        if (measure_with(s, v, middle, &m, &e)) {         /* a model is too wide, a run too short for its schedule */
+        if (measure_with(s, v, middle, data, &m, &e)) {     /* a model is too wide, a run too short for its schedule */
             if (training) low = middle + 1; else high = middle - 1;
             continue;
         }
@@ -285,7 +272,7 @@ static int match_variant(struct study *s, struct variant *v, double want, struct
         if (have < want) low = middle + 1; else high = middle - 1;
     }
     int failure = best == 0;
-    if (!failure && (failure = measure_with(s, v, best, &m, &e)) == 0) keep(v, &m);
+    if (!failure && (failure = measure_with(s, v, best, data, &m, &e)) == 0) keep(v, &m);
     if (failure) problem_add(problems, "match.adjust", "no value of '%s' builds: %s", s->match_adjust, e.text);
     else if (gap > s->match_tolerance * want)
         problem_add(problems, "match", "variant '%s' comes to %.0f %s with %s = %d, the baseline has %.0f: more than "
@@ -302,7 +289,8 @@ static bool is_donor(const struct study *s, int variant)
 }
 
 /* What others begin with stays as it is. */
-static void match_all(struct study *s, const int *order, const json_t *given, struct problems *problems)
+static void match_all(struct study *s, const int *order, const json_t *given, const struct corpus_info *data,
+                      struct problems *problems)
 {
     for (int i = 0; i < s->n_variants; i++) s->variant[i].start_flops = study_start_flops(s, i);
     for (int at = 0; at < s->n_variants; at++) {
@@ -318,7 +306,7 @@ static void match_all(struct study *s, const int *order, const json_t *given, st
                         s->variant[i].name, s->match_adjust);
             continue;
         }
-        match_variant(s, &s->variant[i], quantity_of(&m, s->match_quantity), problems);
+        match_variant(s, &s->variant[i], quantity_of(&m, s->match_quantity), data, problems);
     }
 }
 
@@ -459,7 +447,7 @@ int study_resolve(const json_t *given, const struct corpus_info *data, struct st
                             json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
         find_baselines(s, given, problems);
         const int *order = problems->n == 0 ? study_order(s, problems) : NULL;
-        if (problems->n == 0 && s->match_quantity) match_all(s, order, given, problems);
+        if (problems->n == 0 && s->match_quantity) match_all(s, order, given, data, problems);
         if (problems->n == 0) study_impose(s, data, seed, problems);
         if (problems->n == 0) identify(s, order, data, seed, problems);
         if (problems->n == 0) name_points(s, order, seed);

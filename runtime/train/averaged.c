@@ -2,7 +2,6 @@
 #include "averaged.h"
 #include "metrics.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

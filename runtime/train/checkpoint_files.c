@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { VERSION = 1, MANIFEST_MOST = 1 << 26 };
 static const char state_file[] = "state.safetensors", manifest_file[] = "manifest.json";
@@ -164,13 +163,19 @@ static json_t *manifest_read(const char *folder, struct err *e)
     return j;
 }
 
+/* What the manifest says of the state. */
+static const json_t *state_of(const json_t *manifest)
+{
+    return json_object_get(json_object_get(manifest, "files"), state_file);
+}
+
 /* Opens a checkpoint with every byte verified. */
 static int open_verified(const char *folder, json_t **manifest, struct safetensors **tensors, struct err *e)
 {
     char digest[33], *path = checkpoint_join(folder, state_file, "");
     *tensors = NULL;
     int failure = (*manifest = manifest_read(folder, e)) ? 0 : -1;
-    const json_t *file = json_object_get(json_object_get(*manifest, "files"), state_file);
+    const json_t *file = state_of(*manifest);
     const char *want = json_string_value(json_object_get(file, "xxh128"));
     if (!failure) failure = safetensors_open(tensors, path, e);
     if (!failure) {
@@ -205,7 +210,7 @@ static void describe(const char *path, const json_t *manifest, const struct safe
     *c = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")),
                               .bytes = safetensors_bytes(tensors) };
     snprintf(c->path, sizeof c->path, "%s", path);
-    hash_print(safetensors_hash(tensors), c->hash);
+    snprintf(c->hash, sizeof c->hash, "%s", json_string_value(json_object_get(state_of(manifest), "xxh128")));
 }
 
 int checkpoint_look(const char *path, struct checkpoint *out, json_t **extra, struct err *e)

@@ -112,6 +112,9 @@ static int follow(struct look *k, struct session *s, const struct corpus *c, uin
                   double (*change)[COORD_COUNT], struct err *e)
 {
     struct eval_set held = corpus_eval_set(c, s->batch * s->model.seq);
+    if ((int64_t)held.targets < s->batch * s->model.seq)
+        return err_set(e, "data: holds out %lld tokens, and a batch has %lld", (long long)held.targets,
+                       (long long)(s->batch * s->model.seq));
     struct inputs batch = inputs_new(s->batch, s->model.seq);
     corpus_eval_batch(c, &held, 0, (int)s->batch, s->model.seq, k->in);
     state_fill(s->state, seed);

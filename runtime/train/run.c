@@ -64,7 +64,7 @@ _Noreturn static void all_points(const struct runner *r, struct train_options *o
 {
     struct err e;
     enum outcome worst = OUTCOME_FINISHED;
-    struct common here = common_here(r->study);             /* asks in a process of its own, which MPI does not bear */
+    struct common here = common_here(r->study);             /* asks in a process of its own: CUDA bears no fork */
     if (comm_join(&e)) {
         fprintf(stderr, "sluice: %s\n", e.text);
         _exit(OUTCOME_DEVICE);

@@ -183,7 +183,11 @@ static enum outcome check_origins(const struct runner *r, const struct past *pas
     struct err e;
     char name[128];
     int foreign = 0, p = 0;
-    while (p < r->study->n_points && (foreign = is_foreign(r, p, &past[p], &now, &e)) == 0) p++;
+    while (p < r->study->n_points) {
+        foreign = is_foreign(r, p, &past[p], &now, &e);
+        if (foreign < 0 || (foreign && !r->options->mix)) break;
+        p++;
+    }
     if (foreign < 0) fprintf(stderr, "sluice: %s: %s\n", run_name(r, p, name), e.text);
     else if (foreign && !r->options->mix) say_foreign(r, p, &past[p], &now);
     return foreign < 0 ? OUTCOME_DEVICE : foreign && !r->options->mix ? OUTCOME_INPUT : OUTCOME_FINISHED;

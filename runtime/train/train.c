@@ -201,7 +201,7 @@ static int log_step(struct trainer *t)
     bool outlier = is_outlier(t);
     metrics_set(t->train, "skipped", !isfinite(norm) || targets == 0 || outlier);
     metrics_set(t->train, "wall_time", train_seconds(t));
-    metrics_set(t->train, "wall_time_total", t->spent + clock_seconds() - t->began);
+    metrics_set(t->train, "wall_time_total", train_seconds_total(t));
     int failure = store_append(t->store, STORE_TRAIN, t->done, metrics_values(t->train), &t->err);
     if (!failure && outlier && !t->goes_back)
         failure = store_event(t->store, t->done, LEVEL_WARNING, EVENT_SKIPPED,
@@ -295,14 +295,15 @@ static int evaluate(struct trainer *t)
     struct session *s = t->session;
     double start = clock_seconds(), raw = NAN;
     comm_order(ORDER_EVALUATE, t->done);
-    if (!evaluate_all(t, &raw)) return 0;
+    bool all = evaluate_all(t, &raw);
+    t->paused += clock_seconds() - start;
+    if (!all) return 0;
     metrics_gather(t->eval, s->eval_plan);
     metrics_cut(t->eval, eval_windows(t->corpus, &t->eval_set, (int)session_eval_size(s).seq), choices_measured(s));
     t->eval_loss = metrics_get(t->eval, "loss");
     double bytes = corpus_info(t->corpus)->bytes_per_token;
     if (train_averages(&s->train)) metrics_set(t->eval, "raw_loss", raw);
     metrics_set(t->eval, "bits_per_byte", bytes > 0 ? t->eval_loss / (bytes * M_LN2) : NAN);
-    t->paused += clock_seconds() - start;
     int failure = store_append(t->store, STORE_EVAL, t->done, metrics_values(t->eval), &t->err);
     if (failure) t->cause = errno;
     tell(t, STATUS_RUNNING);
@@ -462,14 +463,14 @@ static enum outcome follow(struct trainer *t)
         case ORDER_STEP:
             t->done = o.value;
             plan_begin(s->plan, t->done, s->train.steps, train_micros(&s->ramps, t->done));
-            stage(t, t->done);
+            if (!stage(t, t->done)) return fail(t, OUTCOME_INPUT);
             plan_step(s->plan, NULL);
-            if (t->done + 1 < s->train.steps) stage(t, t->done + 1);
+            if (t->done + 1 < s->train.steps && !stage(t, t->done + 1)) return fail(t, OUTCOME_INPUT);
             plan_gather(s->plan);    /* as on rank 0: waits for the device, and hears of ranks that died meanwhile */
             break;
         case ORDER_EVALUATE:
             t->done = o.value;
-            evaluate_all(t, &raw);
+            if (!evaluate_all(t, &raw)) return fail(t, OUTCOME_INPUT);
             plan_gather(s->eval_plan);
             break;
         case ORDER_SHARE:    state_share(s->state); break;

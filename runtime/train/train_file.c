@@ -57,9 +57,9 @@ static json_t *memory_of(struct trainer *t)
     struct origin here = origin_of(t);
     char hash[33];
     hash_print(t->variant->hash, hash);
-    return json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:o}", "config_hash", hash, "seed", (json_int_t)t->point->seed,
-                     "revision", here.revision, "isa", here.isa, "seconds", train_seconds(t), "flops", t->flops,
-                     "stop", stop_save(t->stop));
+    return json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:f, s:o}", "config_hash", hash, "seed",
+                     (json_int_t)t->point->seed, "revision", here.revision, "isa", here.isa, "seconds", train_seconds(t), "seconds_total",
+                     train_seconds_total(t), "flops", t->flops, "stop", stop_save(t->stop));
 }
 
 static const char *text_in(const json_t *j, const char *key)
@@ -92,6 +92,7 @@ static int take(struct trainer *t, const char *path, const char *hash, struct ch
     int failure = check_owner(t, path, hash, extra);
     t->done = from->step;
     t->spent = json_number_value(json_object_get(extra, "seconds"));
+    t->spent_total = json_number_value(json_object_get(extra, "seconds_total"));
     t->flops = t->flops_before = json_number_value(json_object_get(extra, "flops"));
     stop_load(t->stop, json_object_get(extra, "stop"));
     json_decref(extra);
@@ -137,7 +138,9 @@ int train_go_back(struct trainer *t)
     json_decref(extra);
     snprintf(text, sizeof text, "train.guard: far above the steps before, or no number; what steps %lld to %lld did is "
              "taken back, and goes on from step %lld", (long long)step + 1, (long long)t->done, (long long)step);
-    return store_event(t->store, t->done, LEVEL_WARNING, EVENT_ROLLED_BACK, text, &t->err);
+    int failure = store_event(t->store, t->done, LEVEL_WARNING, EVENT_ROLLED_BACK, text, &t->err);
+    if (failure) t->cause = errno;
+    return failure;
 }
 
 int train_save(struct trainer *t)
@@ -248,11 +251,13 @@ static int create(struct trainer *t, const char *path, const struct store_plan *
     return store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, text, &t->err);
 }
 
-static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct checkpoint *from)
+/* own: up to which step the rows are to stay where they were computed otherwise; a trunk's come instead of all. */
+static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct checkpoint *from,
+                 int64_t own)
 {
     char text[192];
     struct origin here = origin_of(t);
-    if (t->options->mix && store_rewind(path, t->done, &t->err)) return -1;
+    if (t->options->mix && store_rewind(path, own, &t->err)) return -1;
     if (store_resume(&t->store, path, plan, &t->err)) return train_say_fsck(&t->err, path);
     snprintf(text, sizeof text, "resumed from step %lld by revision %s with %s", (long long)t->done, here.revision,
              here.isa);
@@ -308,7 +313,8 @@ int train_open(struct trainer *t, const struct past *past)
     int64_t own;
     int failure = open_state(t, past, &from, &trunk, &own);
     t->began = clock_seconds();
-    if (!failure) failure = past->exists ? go_on(t, path, plan, &from) : create(t, path, plan, &trunk);
+    if (!failure)
+        failure = past->exists ? go_on(t, path, plan, &from, *trunk.dir ? 0 : own) : create(t, path, plan, &trunk);
     if (!failure && *trunk.dir) failure = begin_with(t, &trunk);
     t->taken = t->done - own;
     if (failure) t->cause = errno;

@@ -23,8 +23,9 @@ struct trainer {
     struct choices *choices;                                /* of another run, that this replays; NULL: its own */
     struct inputs batch; int64_t staged;                    /* the step whose batch is staged, -1: none */
     int64_t counted, sequences, first_tokens;               /* sequences of so many steps; tokens before `first` */
-    double spent, began, paused; int64_t first;             /* training seconds of earlier attempts; of this one; not
-                                                               training */
+    /* Seconds of earlier attempts that trained, and all; when this one began, and what of it did not train. */
+    double spent, spent_total, began, paused;
+    int64_t first;                                          /* where it began */
     double flops_before, flops;                             /* of the steps up to the checkpoint, and up to `done` */
     double eval_loss;
     int64_t done, taken;                                    /* completed steps; of them what this attempt took over from
@@ -37,6 +38,11 @@ struct trainer {
     char started[512];                                      /* with whose weights; "": with draws */
     struct err err; int cause;                              /* of a failure; errno with it */
 };
+
+static inline double train_seconds_total(const struct trainer *t)
+{
+    return t->spent_total + clock_seconds() - t->began;
+}
 
 static inline double train_seconds(const struct trainer *t)
 {

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROWS_AT_ONCE = 64, PATIENCE = 500 };                 /* tries of a lock that is held for a moment */
+enum { ROWS_AT_ONCE = 64, PATIENCE = 50 };      /* tries of a lock, each of which waits for a moment */
 
 static char *checkpoints_of(const struct study *s, int point) { return study_point_path(s, point, "checkpoints"); }
 
@@ -102,10 +102,7 @@ static void release(const struct study *s, int trunk)
     char *path = study_point_path(s, trunk, "run.lock");
     bool over = train_past(s, trunk, &past, &ignored) == 0 && past_over(&past, true);
     int lock = process_lock(path);
-    for (int i = 0; lock < 0 && over && i < PATIENCE; i++) {
-        usleep(10000);
-        lock = process_lock(path);
-    }
+    for (int i = 0; lock < 0 && over && i < PATIENCE; i++) lock = process_lock(path);
     free(path);
     if (lock < 0) return;
     int64_t keep = json_integer_value(config_get(s->variant[s->point[trunk].variant].config, "train.keep"));
