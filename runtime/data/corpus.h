@@ -35,8 +35,8 @@ static inline bool corpus_counts(const struct corpus *c, uint64_t token)
 uint64_t corpus_answers(const struct corpus *c, uint64_t first, uint64_t end);
 
 /* Windows of seq + 1 tokens, for data with answers: each holds whole documents, as its last token is a target alone,
-   and is filled up; a document that is longer is cut into windows that begin with its beginning, and a rest. What has no
-   target is left out. They are of the tokens first .. first + span, and made when they are first asked for. */
+   and is filled up; a document that is longer is cut into windows that begin with its beginning, and a rest. What has
+   no target is left out. They are of the tokens first .. first + span, and made when they are first asked for. */
 struct piece { uint64_t from; int tokens; };                /* of one document */
 struct layout {
     uint64_t first, span;

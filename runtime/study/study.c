@@ -103,13 +103,11 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
                                  "sequences in every step: it must be constant");
         size_t bytes = train->precision == PRECISION_BF16 ? 2 : 4;
         out->cache = model_cache_bytes(decode_leaves, 1, model->seq, bytes);
-        if (!failure && memory && out->looks_ahead != AHEAD_ALWAYS)
+        if (!failure && out->looks_ahead != AHEAD_ALWAYS)
             failure = measure_prompt(model, arena, how, bytes, out, e);
-        if (plan) {
-            out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
-            out->memory = plan_bytes(plan, eval_plan) + state_staged_bytes(leaves, train->micro);
-            out->offloaded = plan_report(plan)->offloaded;
-        }
+        out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
+        out->memory = plan_bytes(plan, eval_plan) + state_staged_bytes(leaves, train->micro);
+        out->offloaded = plan_report(plan)->offloaded;
     }
     plan_free(plan);
     plan_free(eval_plan);
