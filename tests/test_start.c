@@ -1,5 +1,8 @@
 /* Models that begin with another's weights: each map makes of a trained model what it says, and where it says that the
-   function stays, logits do; what does not fit is said. */
+   function stays, logits do; what does not fit is said.
+
+       test_start           on the CPU
+       test_start cuda      what is said of functions alone, on the GPU */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,6 +22,7 @@
 enum { SEQ = 12, BATCH = 2, VOCAB = 61, STEPS = 6 };
 
 static char folder[] = "/tmp/sluice-start-XXXXXX";
+static const char *backend = "cpu";
 
 /* ---- a small session ---- */
 
@@ -42,8 +46,8 @@ static json_t *object(const char *text)
 /* set: paths and values that make another of it; NULL: none. */
 static json_t *config_of(const char *model, const char *set)
 {
-    json_t *config = json_pack("{s:o, s:{s:i, s:i, s:{s:s, s:f}}}", "model", object(model), "train", "steps", STEPS,
-                               "batch", BATCH, "optim", "module", "adamw", "lr", 0.01),
+    json_t *config = json_pack("{s:o, s:{s:i, s:i, s:s, s:{s:s, s:f}}}", "model", object(model), "train", "steps",
+                               STEPS, "batch", BATCH, "backend", backend, "optim", "module", "adamw", "lr", 0.01),
            *all = set ? object(set) : NULL, *value;
     const char *path;
     struct err e;
@@ -643,7 +647,7 @@ static void test_codes_of_a_donor(void **state)
     session_free(codes);
 }
 
-int main(void)
+int main(int n, char **word)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_function_stays), cmocka_unit_test(test_gates_are_made_up_for),
@@ -655,6 +659,14 @@ int main(void)
         cmocka_unit_test(test_neurons_are_redrawn), cmocka_unit_test(test_what_comes_along),
         cmocka_unit_test(test_codes_of_a_donor),
         cmocka_unit_test(test_mistakes),
+    }, functions[] = {
+        cmocka_unit_test(test_function_stays), cmocka_unit_test(test_gates_are_made_up_for),
+        cmocka_unit_test(test_tied_heads_widen), cmocka_unit_test(test_experts_split),
+        cmocka_unit_test(test_function_changes),
     };
+    if (n > 1 && strcmp(word[1], "cuda") == 0) {
+        backend = "cuda";
+        return cmocka_run_group_tests(functions, make, clear);
+    }
     return cmocka_run_group_tests(tests, make, clear);
 }

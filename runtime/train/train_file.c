@@ -59,7 +59,8 @@ static json_t *memory_of(struct trainer *t)
     hash_print(t->variant->hash, hash);
     return json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:f, s:o}", "config_hash", hash, "seed",
                      (json_int_t)t->point->seed, "revision", here.revision, "isa", here.isa, "seconds",
-                     train_seconds(t), "seconds_total", train_seconds_total(t), "flops", t->flops, "stop", stop_save(t->stop));
+                     train_seconds(t), "seconds_total", train_seconds_total(t), "flops", t->flops, "stop",
+                     stop_save(t->stop));
 }
 
 static const char *text_in(const json_t *j, const char *key)
