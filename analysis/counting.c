@@ -1,11 +1,6 @@
 /* The study's data, opened once more and counted. */
 #include "counting.h"
 
-static int64_t whole(const struct variant *v, const char *key)
-{
-    return json_integer_value(config_get(v->config, key));
-}
-
 static const struct point *first_of(const struct study *s, int variant)
 {
     for (int i = 0; i < s->n_points; i++) if (s->point[i].variant == variant) return &s->point[i];
@@ -18,8 +13,8 @@ static int count(const struct study *s, const struct corpus *c, int64_t steps, s
     const struct point *p = first_of(s, s->baseline);
     if (!study_is_of(s, p, corpus_info(c)))
         return err_set(e, "%s: is not the data that the study was made with: it has changed since", s->data_path);
-    struct eval_set on = corpus_eval_set(c, whole(v, "train.eval_tokens"));
-    struct samples fit = { p->seed, steps * whole(v, "train.batch"), (int)whole(v, "model.seq") };
+    struct eval_set on = corpus_eval_set(c, config_integer(v->config, "train.eval_tokens"));
+    struct samples fit = { p->seed, steps * config_integer(v->config, "train.batch"), (int)config_integer(v->config, "model.seq") };
     out->tokens = (int64_t)on.targets;
     return corpus_baselines(c, &fit, &on, &out->unigram, &out->bigram, e);
 }

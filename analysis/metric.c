@@ -293,18 +293,18 @@ int metric_cells(struct run *r, const char *name, struct curve *out, struct metr
     return bad || metric_read(r, metric, out, e) ? -1 : 0;
 }
 
-static int64_t key_of(struct run *r, const char *table, const char *key)
+static int64_t key_of(struct run *r, const char *path)
 {
     json_t *config = json_loads(run_config(r), 0, NULL);
-    int64_t value = json_integer_value(json_object_get(json_object_get(config, table), key));
+    int64_t value = config_integer(config, path);
     json_decref(config);
     return value;
 }
 
 int64_t metric_trained(struct run *r)
 {
-    int64_t seq = key_of(r, "model", "seq");
-    return key_of(r, "train", "eval_seq") > seq ? seq : 0;
+    int64_t seq = key_of(r, "model.seq");
+    return key_of(r, "train.eval_seq") > seq ? seq : 0;
 }
 
 int metric_positions(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e)
@@ -317,7 +317,7 @@ int metric_positions(struct run *r, const char *name, struct curve *out, struct 
     if (s->rank != 1 || strcmp(s->dim_name[0], "position"))
         return err_set(e, "metric '%s' has no value for each position; eval.position_loss has", name);
     if (metric_read(r, metric, out, e)) return -1;
-    int64_t longer = key_of(r, "train", "eval_seq"), seq = longer ? longer : key_of(r, "model", "seq"),
+    int64_t longer = key_of(r, "train.eval_seq"), seq = longer ? longer : key_of(r, "model.seq"),
             last = out->rows - 1, length = (seq + out->cells - 1) / out->cells;
     out->step = xrealloc(out->step, ((size_t)out->cells + 1) * sizeof *out->step);
     for (int64_t i = 0; i < out->cells; i++) {

@@ -56,11 +56,6 @@ bool runs_are_tended(const struct runs *all)
     return alive;
 }
 
-static int64_t steps_asked(const json_t *config)
-{
-    return config ? json_integer_value(config_get(config, "train.steps")) : 0;
-}
-
 /* ---- one run ---- */
 
 static struct reader *hold(struct run *r, struct reader *reader)
@@ -103,7 +98,7 @@ static void take_facts(struct run *r, struct reader *reader)
     free(step);
     if (r->variant >= 0) return;
     json_t *json = json_loads(config, 0, NULL);
-    r->steps = steps_asked(json);
+    r->steps = config_integer(json, "train.steps");
     json_decref(json);
 }
 
@@ -160,7 +155,7 @@ static void add_point(struct runs *all, int p)
     char replicate[16];
     snprintf(replicate, sizeof replicate, "%d", s->point[p].replicate);
     *r = (struct run){ .all = all, .variant = s->point[p].variant, .replicate = s->point[p].replicate,
-                       .condition = UNSEEN, .steps = steps_asked(v->config) };
+                       .condition = UNSEEN, .steps = config_integer(v->config, "train.steps") };
     r->name = text_join(v->name, "/", replicate);
     r->path = study_point_path(s, p, "run.h5");
 }

@@ -4,6 +4,7 @@
 #include "parts.h"
 #include "base/process.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static int look(int local, int *number, struct err *e)
 {
     int devices = 0, major = 0, minor = 0;
     cudaError_t status = cudaGetDeviceCount(&devices);
-    if (status == cudaSuccess && devices == 0)
+    if (status == cudaErrorNoDevice)
         return err_set(e, "this machine has no NVIDIA GPU; train.backend = \"cpu\" needs none");
     *number = devices ? local % devices : 0;
     if (status == cudaSuccess) status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, *number);
@@ -68,9 +69,10 @@ static int ask(void (*question)(struct facts *f), struct facts *answer, struct e
         _exit(write(tell[1], answer, sizeof *answer) != (ssize_t)sizeof *answer);
     }
     close(tell[1]);
-    ssize_t got = child < 0 ? -1 : read(tell[0], answer, sizeof *answer);
+    ssize_t got = -1;
+    while (child > 0 && (got = read(tell[0], answer, sizeof *answer)) < 0 && errno == EINTR) continue;
     close(tell[0]);
-    if (child > 0) waitpid(child, NULL, 0);
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
     if (got != (ssize_t)sizeof *answer)
         return err_set(e, "the CUDA driver fails: the process that asked it for a GPU ended");
     return answer->arch < 0 ? err_set(e, "%s", answer->e.text) : 0;

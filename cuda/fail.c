@@ -10,7 +10,7 @@ static const struct { cudaError_t status; const char *advice;
 } advised[] = {
 #define LOST "the GPU is lost to this process; nvidia-smi and the kernel's log (Xid) say why. " \
     "What was committed is kept: sluice resume goes on when it is back"
-#define ASTRAY "a kernel went astray; SLUICE_CUDA_GRAPH=off SLUICE_CUDA_MEMORY=apart names the call. " \
+#define ASTRAY "a kernel went astray; CUDA_LAUNCH_BLOCKING=1 SLUICE_CUDA_GRAPH=off names the call. " \
     "What was committed is kept: sluice resume goes on"
     { cudaErrorUnknown, LOST },
     { cudaErrorECCUncorrectable, LOST },

@@ -1,5 +1,6 @@
 /* A step as a CUDA graph: what its calls launch is captured once and launched as one from then on.
-   SLUICE_CUDA_GRAPH=off leaves every launch by itself, to find the one that fails. */
+   SLUICE_CUDA_GRAPH=off leaves every launch by itself, to find the one that fails: with CUDA_LAUNCH_BLOCKING=1, as CUDA
+   tells of faults when it gets to them. */
 #include "device.h"
 #include "parts.h"
 

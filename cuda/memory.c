@@ -1,6 +1,6 @@
-/* Device memory, and the pinned memory through which values come and go. A put copies into the next piece of a ring and
-   returns: the device fetches it when the stream gets there. A piece is used again only after the copy that read it is
-   done. With whatever comes back comes the word for a fault that a kernel may have met. */
+/* Device memory, and the pinned memory through which values come and go. A put copies into a piece of a ring, which
+   small ones share, and returns: the device fetches it when the stream gets there. A piece is used again only after the
+   copies that read it are done. With whatever comes back comes the word for a fault that a kernel may have met. */
 #include "device.h"
 #include "parts.h"
 
@@ -12,7 +12,12 @@ enum { PIECES = 64, PIECE = 1 << 20 };
 
 /* What fetch asked for. */
 struct answer { char *pinned; size_t room, bytes; cudaEvent_t here; };
-struct ring { char *pinned; cudaEvent_t read[PIECES]; int next; struct fault *fault; struct answer answer; };
+/* used: bytes of piece `piece`. read: recorded behind the last copy of each. */
+struct ring {
+    char *pinned; cudaEvent_t read[PIECES];
+    int piece; size_t used;
+    struct fault *fault; struct answer answer;
+};
 
 void ring_open(struct device *d)
 {
@@ -56,35 +61,38 @@ static void look(const struct fault *f)
 
 /* ---- to and from the device ---- */
 
-/* The next piece, when the copy that read it last is done. */
-static char *next_piece(struct ring *r, int *piece)
+/* Room for n bytes of at most a piece, of the next one where this has none left, when it is read. */
+static char *pinned_room(struct device *d, size_t n)
 {
-    *piece = r->next++ % PIECES;
-    CUDA(cudaEventSynchronize(r->read[*piece]));            /* of an event never recorded: nothing */
-    return r->pinned + (size_t)*piece * PIECE;
+    struct ring *r = d->ring;
+    if (r->used + n > PIECE) {
+        r->piece = (r->piece + 1) % PIECES;
+        r->used = 0;
+        device_wait(d, r->read[r->piece]);                  /* of an event never recorded: nothing */
+    }
+    char *room = r->pinned + (size_t)r->piece * PIECE + r->used;
+    r->used += (n + 63) / 64 * 64;
+    return room;
 }
 
 void device_put(void *device, void *to, const void *host, size_t bytes)
 {
     struct device *d = device;
-    struct ring *r = d->ring;
-    int piece;
     for (size_t at = 0, n; at < bytes; at += n) {
-        char *pinned = next_piece(r, &piece);
         n = bytes - at < PIECE ? bytes - at : PIECE;
+        char *pinned = pinned_room(d, n);
         memcpy(pinned, (const char *)host + at, n);
         CUDA(cudaMemcpyAsync((char *)to + at, pinned, n, cudaMemcpyDefault, d->stream));
-        CUDA(cudaEventRecord(r->read[piece], d->stream));
+        CUDA(cudaEventRecord(d->ring->read[d->ring->piece], d->stream));
     }
 }
 
 void device_get(void *device, void *host, const void *from, size_t bytes)
 {
     struct device *d = device;
-    int piece;
     for (size_t at = 0, n; at < bytes; at += n) {
-        char *pinned = next_piece(d->ring, &piece);
         n = bytes - at < PIECE ? bytes - at : PIECE;
+        char *pinned = pinned_room(d, n);
         CUDA(cudaMemcpyAsync(pinned, (const char *)from + at, n, cudaMemcpyDefault, d->stream));
         CUDA(cudaMemcpyAsync(d->ring->fault, d->fault, sizeof *d->fault, cudaMemcpyDeviceToHost, d->stream));
         device_wait(d, NULL);

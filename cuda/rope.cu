@@ -200,7 +200,9 @@ static void rotate(const struct args *a, float sign, struct view x, struct sum y
     const int32_t *start = ints(&a->in[START]), *pos = a->in[POS].data ? ints(&a->in[POS]) : NULL;
     bool neighbours = t.gap == 1, eights = (t.wide | t.pairs | t.first | (neighbours ? 0 : t.gap)) % LANES == 0;
     if (eights) t.units /= LANES;
-    int grid = grid_for(a, (int64_t)t.tokens * t.groups * t.units, BLOCK);
+    int64_t items = (int64_t)t.tokens * t.groups * t.units;
+    INVARIANT(items <= UINT32_MAX, "rope: %lld pairs at once", (long long)items);
+    int grid = grid_for(a, items, BLOCK);
     if (eights && neighbours) LAUNCH(a, (rope_rotate<LANES, true>), grid, BLOCK, 0, t, x, y, start, pos);
     else if (eights) LAUNCH(a, (rope_rotate<LANES, false>), grid, BLOCK, 0, t, x, y, start, pos);
     else if (neighbours) LAUNCH(a, (rope_rotate<1, true>), grid, BLOCK, 0, t, x, y, start, pos);

@@ -131,7 +131,7 @@ leaves 7 $without_gpu "$sluice" run study.lua --out none
 says 'GPU'
 says 'train.backend = "cpu"'
 leaves 7 env PTXHOST_DEVICES=0 "$sluice" run study.lua --out none
-says 'no GPU can be used'
+says 'this machine has no NVIDIA GPU'
 leaves 7 $without_gpu "$sluice" sample "$(run_of calm base)"
 leaves 0 $without_gpu "$sluice" compare calm/s
 ! ls -d none/s/*/0/run.h5 >/dev/null 2>&1 || fail "a run was begun without a GPU"

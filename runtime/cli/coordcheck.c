@@ -24,7 +24,7 @@ struct line {
 };
 struct lines { int n; struct line *line; };
 
-static int64_t width_of(const struct variant *v) { return json_integer_value(config_get(v->config, "model.d_model")); }
+static int64_t width_of(const struct variant *v) { return config_integer(v->config, "model.d_model"); }
 
 /* With what it is set to. */
 static char *parametrization_of(const struct variant *v)

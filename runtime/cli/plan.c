@@ -30,13 +30,13 @@ static const struct option options[] = {
 /* The data once more, for what it holds; a variant's epochs are its samples over the windows of an epoch. */
 static double epochs_of(const struct variant *v, const struct corpus *c)
 {
-    int seq = (int)json_integer_value(config_get(v->config, "model.seq"));
+    int seq = (int)config_integer(v->config, "model.seq");
     return (double)(variant_tokens(v) / seq) / (double)corpus_windows(c, seq);
 }
 
 static struct eval_set eval_set_of(const struct study *s, const struct corpus *c)
 {
-    return corpus_eval_set(c, json_integer_value(config_get(s->variant[s->baseline].config, "train.eval_tokens")));
+    return corpus_eval_set(c, config_integer(s->variant[s->baseline].config, "train.eval_tokens"));
 }
 
 /* Rows of an embedding beyond the data's tokens cost parameters and FLOPs and learn nothing. Some round the number
@@ -45,7 +45,7 @@ static void print_vocab(const struct study *s, const struct corpus_info *i)
 {
     enum { ROUNDED = 128 };
     for (int v = 0; v < s->n_variants; v++) {
-        long long vocab = json_integer_value(config_get(s->variant[v].config, "model.vocab"));
+        long long vocab = config_integer(s->variant[v].config, "model.vocab");
         if (vocab < i->vocab + ROUNDED) continue;
         printf("note: variant '%s' has a vocabulary of %lld, the data %d: %lld rows of its embedding are of no token; "
                "vocab = %d leaves them out\n", s->variant[v].name, vocab, i->vocab, vocab - i->vocab, i->vocab);
@@ -56,7 +56,7 @@ static void print_vocab(const struct study *s, const struct corpus_info *i)
 static void print_answers(const struct study *s, const struct corpus *c, const struct eval_set *on)
 {
     const struct corpus_info *i = corpus_info(c);
-    int seq = (int)json_integer_value(config_get(s->variant[s->baseline].config, "model.seq"));
+    int seq = (int)config_integer(s->variant[s->baseline].config, "model.seq");
     struct answers_facts f = corpus_answers_facts(c, seq);
     char train[FORMAT_SIZE], answers[FORMAT_SIZE], held[FORMAT_SIZE], measured[FORMAT_SIZE];
     text_print(stdout, 0, 2, "%s: %s tokens to train on, %s of answers, %s held out; every evaluation measures the "
@@ -92,7 +92,7 @@ static void print_steps(const struct study *s)
     int64_t all = 0, taken = 0;
     for (int p = 0; p < s->n_points; p++) {
         const json_t *config = s->variant[s->point[p].variant].config;
-        all += json_integer_value(config_get(config, "train.steps"));
+        all += config_integer(config, "train.steps");
         taken += s->point[p].shared;
     }
     if (taken)
@@ -168,10 +168,10 @@ static int estimate(const struct study *s, struct estimate *out, struct err *e)
     const struct variant *base = &s->variant[s->baseline];
     double step = step_seconds(s, e), total = 0;
     if (isnan(step)) return -1;
-    int64_t steps = json_integer_value(json_object_get(json_object_get(base->config, "train"), "steps"));
+    int64_t steps = config_integer(base->config, "train.steps");
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
-        int64_t its = json_integer_value(config_get(v->config, "train.steps")),
+        int64_t its = config_integer(v->config, "train.steps"),
                 taken = s->point[study_point(s, i, 0)].shared;
         total += step * (double)steps * (double)variant_tokens(v) * v->train_flops_per_token /
                  ((double)variant_tokens(base) * base->train_flops_per_token) * (double)(its - taken) / (double)its;

@@ -455,3 +455,5 @@ json_t *config_get(const json_t *json, const char *path)
     json_t *layers = layer_list(at);
     return layers ? json_array_get(layers, 0) : at;
 }
+
+int64_t config_integer(const json_t *json, const char *path) { return json_integer_value(config_get(json, path)); }

@@ -66,5 +66,6 @@ int config_set(const struct schema *schema, json_t *json, const char *path, json
 
 /* Reads a value by dotted path (first layer of per-layer lists); NULL when there is none. Borrowed. */
 json_t *config_get(const json_t *json, const char *path);
+int64_t config_integer(const json_t *json, const char *path);               /* 0 where there is no such number */
 
 #endif

@@ -13,7 +13,7 @@ static void columns_new(struct metrics *m, const struct store_plan *plan, enum s
     for (int i = 0; i < plan->n_series; i++) {
         const struct series *p = &plan->series[i];
         if (p->group != which) continue;
-        size_t count = series_count(p->rank, p->dim), bytes = count * store_number(p->type).size;
+        size_t count = dims_count(p->rank, p->dim), bytes = count * store_number(p->type).size;
         m->column[m->n++] = (struct column){ xstrdup(p->name), p->type, p->is_volatile, count, bytes, -1,
                                              xcalloc(FLUSH_ROWS, bytes) };
     }

@@ -119,12 +119,14 @@ bool store_convert(enum store_type type, double value, void *to)
     return false;
 }
 
-size_t series_count(int rank, const int64_t *dim)
+size_t dims_count(int rank, const int64_t *dim)
 {
     size_t count = 1;
     for (int i = 0; i < rank; i++) count *= (size_t)dim[i];
     return count;
 }
+
+int64_t series_count(const struct series *s) { return (int64_t)dims_count(s->rank, s->dim); }
 
 char *store_library(char out[32])
 {

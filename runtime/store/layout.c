@@ -107,7 +107,7 @@ static struct grid growing(int rank, const int64_t *dim, size_t bytes)
 /* A compressed chunk, whose size is another after each write, is written once: it has one row. */
 static struct grid growing_of(const struct series *s)
 {
-    struct grid g = growing(s->rank, s->dim, store_number(s->type).size * series_count(s->rank, s->dim));
+    struct grid g = growing(s->rank, s->dim, store_number(s->type).size * dims_count(s->rank, s->dim));
     g.small = s->type == STORE_I16;
     if (g.small) g.chunk[0] = 1;
     return g;
@@ -118,7 +118,7 @@ enum { FILE_PAGES = 9, SERIES_BYTES = 1540, CHUNK_BYTES = 24 };
 
 int64_t store_series_bytes(const struct series *s, int64_t rows)
 {
-    size_t bytes = store_number(s->type).size * series_count(s->rank, s->dim);
+    size_t bytes = store_number(s->type).size * dims_count(s->rank, s->dim);
     struct grid g = growing_of(s);
     int64_t chunks = (rows + (int64_t)g.chunk[0] - 1) / (int64_t)g.chunk[0],
             pages = (int64_t)((bytes * g.chunk[0] + PAGE - PAGE_DATA + PAGE - 1) / PAGE);

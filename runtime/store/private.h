@@ -18,7 +18,7 @@ enum {
 struct number { size_t size; hid_t file, memory; double missing; };
 struct number store_number(enum store_type type);
 bool store_convert(enum store_type type, double value, void *to);           /* false: the type cannot hold it */
-size_t series_count(int rank, const int64_t *dim);
+size_t dims_count(int rank, const int64_t *dim);
 
 /* Tables: compounds of fixed-size fields. Those before TABLE_LIVE grow while the run goes on. */
 enum store_table { TABLE_EVENTS, TABLE_SAMPLES, TABLE_CHECKPOINTS, TABLE_ATTEMPTS, TABLE_EXECUTED, TABLE_LIVE,

@@ -47,7 +47,7 @@ static void take_line(void *state, const char *text)
 static int answer_numbers(int end, struct snapshot *s, const struct question *q)
 {
     const struct reader_series *series = q->ask == ASK_VALUES ? &s->series[q->which] : NULL;
-    size_t bytes = (size_t)q->n * 8 * (series ? series_count(series->rank, series->dim) : 1);
+    size_t bytes = (size_t)q->n * 8 * (series ? dims_count(series->rank, series->dim) : 1);
     struct err e;
     void *to = xmalloc(bytes + 1);
     int bad = series ? snapshot_values(s, series, q->first, q->n, to, &e)

@@ -180,7 +180,7 @@ int snapshot_values(struct snapshot *r, const struct reader_series *s, int64_t f
                     struct err *e)
 {
     char path[128];
-    size_t count = (size_t)n * series_count(s->rank, s->dim);
+    size_t count = (size_t)n * dims_count(s->rank, s->dim);
     double missing = store_number(s->type).missing;
     snprintf(path, sizeof path, "%s/%s", store_group_path[s->group], s->name);
     if (read_dataset(r, path, H5T_NATIVE_DOUBLE, first, n, to) < 0) return refuse(r, path, e);

@@ -27,6 +27,7 @@ struct series {
     bool is_volatile;
     enum better better;
 };
+int64_t series_count(const struct series *s);               /* values in a row */
 
 struct attribute {
     const char *name;

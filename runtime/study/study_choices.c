@@ -50,38 +50,30 @@ int study_point(const struct study *s, int variant, int replicate)
 
 /* ---- whether runs are alike ---- */
 
-static int64_t number(const json_t *config, const char *table, const char *key)
-{
-    return json_integer_value(json_object_get(json_object_get(config, table), key));
-}
-
 /* Every step at which one is measured has an evaluation of the other. */
 static bool evaluates_with(const json_t *its, const json_t *own)
 {
-    int64_t its_every = number(its, "train", "eval_every"), its_steps = number(its, "train", "steps"),
-            every = number(own, "train", "eval_every"), steps = number(own, "train", "steps");
+    int64_t its_every = config_integer(its, "train.eval_every"), its_steps = config_integer(its, "train.steps"),
+            every = config_integer(own, "train.eval_every"), steps = config_integer(own, "train.steps");
     bool within = every > steps || every % its_every == 0, last = steps % its_every == 0 || steps == its_steps;
     return within && last;
 }
 
 static void check_tokens(const json_t *its, const json_t *own, const char *path, struct problems *problems)
 {
-    static const struct { const char *table, *key; } same[] = {
-        { "model", "seq" }, { "train", "batch" }, { "train", "eval_tokens" },
-        { "train", "eval_seq" },
-    };
+    static const char *const same[] = { "model.seq", "train.batch", "train.eval_tokens", "train.eval_seq" };
     for (int i = 0; i < COUNT(same); i++) {
-        int64_t there = number(its, same[i].table, same[i].key), here = number(own, same[i].table, same[i].key);
+        int64_t there = config_integer(its, same[i]), here = config_integer(own, same[i]);
         if (there != here)
             problem_add(problems, "choices", "%s was run with %s = %lld, and this has %lld: choices are those of the "
-                                             "same tokens in the same batches", path, same[i].key, (long long)there,
+                                             "same tokens in the same batches", path, strchr(same[i], '.') + 1, (long long)there,
                         (long long)here);
     }
 }
 
 static void check_steps(const json_t *its, const json_t *own, const char *path, struct problems *problems)
 {
-    int64_t there = number(its, "train", "steps"), here = number(own, "train", "steps");
+    int64_t there = config_integer(its, "train.steps"), here = config_integer(own, "train.steps");
     if (!json_is_true(json_object_get(json_object_get(its, "train"), "record")))
         problem_add(problems, "choices", "%s kept none: train.record = true keeps them", path);
     else if (there < here)
@@ -90,8 +82,8 @@ static void check_steps(const json_t *its, const json_t *own, const char *path, 
     else if (!evaluates_with(its, own))
         problem_add(problems, "choices", "%s was evaluated every %lld of %lld steps, this is every %lld of %lld: an "
                                          "evaluation replays one of the same step", path,
-                    (long long)number(its, "train", "eval_every"), (long long)there,
-                    (long long)number(own, "train", "eval_every"), (long long)here);
+                    (long long)config_integer(its, "train.eval_every"), (long long)there,
+                    (long long)config_integer(own, "train.eval_every"), (long long)here);
 }
 
 /* That of replicate 0, from any */

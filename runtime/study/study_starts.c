@@ -191,7 +191,7 @@ double study_start_flops(const struct study *s, int variant)
 static void check_run(const struct study *s, const struct study *from, const struct variant *its, const json_t *start,
                       struct problems *problems)
 {
-    int64_t step = number_of(start, "step"), steps = json_integer_value(config_get(its->config, "train.steps")),
+    int64_t step = number_of(start, "step"), steps = config_integer(its->config, "train.steps"),
             replicate = number_of(start, "replicate");
     if (step > steps)
         problem_add(problems, "init.step", "%lld: %s is trained for %lld steps", (long long)step, run_of(start),
@@ -290,6 +290,6 @@ void study_link(struct study *s)
         int64_t replicate = start ? number_of(start, "replicate") : -1, step = start ? number_of(start, "step") : 0;
         point->start = its < 0 ? -1 : study_point(s, its, replicate < 0 ? point->replicate : (int)replicate);
         if (its >= 0)
-            point->start_step = step ? step : json_integer_value(config_get(s->variant[its].config, "train.steps"));
+            point->start_step = step ? step : config_integer(s->variant[its].config, "train.steps");
     }
 }

@@ -23,7 +23,7 @@ int64_t variant_tokens_of(const struct variant *v, int64_t steps)
     struct problems problems = { 0 };
     struct arena *arena = arena_new();
     train_load(json_object_get(v->config, "train"), arena, &train, &problems);
-    int64_t seq = json_integer_value(config_get(v->config, "model.seq")),
+    int64_t seq = config_integer(v->config, "model.seq"),
             tokens = problems.n ? 0 : train_tokens(&train, seq, steps ? steps : train.steps);
     problems_free(&problems);
     arena_free(arena);

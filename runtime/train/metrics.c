@@ -11,13 +11,6 @@ struct metrics {
     int *of;                                                /* probe -> series */
 };
 
-static int64_t row_count(const struct series *s)
-{
-    int64_t n = 1;
-    for (int i = 0; i < s->rank; i++) n *= s->dim[i];
-    return n;
-}
-
 /* What a dimension of a metric counts is the first word of its name, behind what says whose router it is. */
 static const char *dimension(const char *name)
 {
@@ -111,7 +104,7 @@ struct metrics *metrics_new(const struct graph *g, enum store_group group, int b
     for (int i = 0; i < g->n_probes; i++) m->of[i] = find(m, g->probe[i].name);
     m->value = arena_alloc(m->arena, (size_t)(m->n + 1) * sizeof *m->value);
     for (int i = 0; i < m->n; i++)
-        m->value[i] = arena_alloc(m->arena, (size_t)row_count(&m->series[i]) * sizeof(double));
+        m->value[i] = arena_alloc(m->arena, (size_t)series_count(&m->series[i]) * sizeof(double));
     return m;
 }
 
@@ -130,11 +123,11 @@ void metrics_gather(struct metrics *m, struct plan *p)
 {
     plan_gather(p);
     for (int i = 0; i < m->n; i++)
-        for (int64_t k = 0, n = row_count(&m->series[i]); k < n; k++) m->value[i][k] = NAN;
+        for (int64_t k = 0, n = series_count(&m->series[i]); k < n; k++) m->value[i][k] = NAN;
     for (int i = 0; i < m->graph->n_probes; i++) {
         const struct probe *probe = &m->graph->probe[i];
         const struct series *s = &m->series[m->of[i]];
-        int64_t stride = probe->layer < 0 ? 0 : row_count(s) / m->blocks;
+        int64_t stride = probe->layer < 0 ? 0 : series_count(s) / m->blocks;
         double *to = m->value[m->of[i]] + (probe->layer < 0 ? 0 : probe->layer * stride);
         plan_read_probe(p, probe, to);
         if (is_choices(probe)) spread(to, probe->term[0].carry->shape, s);
@@ -158,20 +151,20 @@ void metrics_cut(struct metrics *m, int64_t n, int64_t of)
 void metrics_set(struct metrics *m, const char *name, double value)
 {
     int i = find(m, name);
-    INVARIANT(i >= 0 && row_count(&m->series[i]) == 1, "no scalar series '%s'", name);
+    INVARIANT(i >= 0 && series_count(&m->series[i]) == 1, "no scalar series '%s'", name);
     m->value[i][0] = value;
 }
 
 double metrics_get(const struct metrics *m, const char *name)
 {
     int i = find(m, name);
-    return i >= 0 && row_count(&m->series[i]) == 1 ? m->value[i][0] : NAN;
+    return i >= 0 && series_count(&m->series[i]) == 1 ? m->value[i][0] : NAN;
 }
 
 const double *metrics_row(const struct metrics *m, const char *name, int64_t *count)
 {
     int i = find(m, name);
     if (i < 0) return NULL;
-    *count = row_count(&m->series[i]);
+    *count = series_count(&m->series[i]);
     return m->value[i];
 }

@@ -347,7 +347,7 @@ static double *step_tokens(const struct study *s)           /* malloc'd */
 {
     double *tokens = xcalloc((size_t)s->n_variants, sizeof *tokens);
     for (int v = 0; v < s->n_variants; v++) {
-        int64_t steps = json_integer_value(config_get(s->variant[v].config, "train.steps"));
+        int64_t steps = config_integer(s->variant[v].config, "train.steps");
         tokens[v] = (double)variant_tokens(&s->variant[v]) / (double)steps;
     }
     return tokens;

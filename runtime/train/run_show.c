@@ -32,8 +32,7 @@ static const char *format_loss(double loss, char out[24])
 
 static int64_t steps_of(const struct runner *r, int point)
 {
-    const json_t *train = json_object_get(r->study->variant[r->study->point[point].variant].config, "train");
-    return json_integer_value(json_object_get(train, "steps"));
+    return config_integer(r->study->variant[r->study->point[point].variant].config, "train.steps");
 }
 
 /* Runs that resume would go on with. */

@@ -118,7 +118,7 @@ static int list_checkpoint(struct trainer *t, const struct checkpoint *c)
 
 void train_tidy(const struct trainer *t)
 {
-    trunk_prune(t->study, t->number, (int)json_integer_value(config_get(t->variant->config, "train.keep")));
+    trunk_prune(t->study, t->number, (int)config_integer(t->variant->config, "train.keep"));
 }
 
 /* The last step up to this one whose checkpoint is one whatever stopped the run meanwhile. */

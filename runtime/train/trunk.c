@@ -105,7 +105,7 @@ static void release(const struct study *s, int trunk)
     for (int i = 0; lock < 0 && over && i < PATIENCE; i++) lock = process_lock(path);
     free(path);
     if (lock < 0) return;
-    int64_t keep = json_integer_value(config_get(s->variant[s->point[trunk].variant].config, "train.keep"));
+    int64_t keep = config_integer(s->variant[s->point[trunk].variant].config, "train.keep");
     if (over) trunk_prune(s, trunk, (int)keep);
     close(lock);
 }
@@ -166,8 +166,6 @@ static void take_farther(struct trunk *best, const struct trunk_wanted *w, const
     free(path);
 }
 
-static int64_t steps_of(const json_t *config) { return json_integer_value(config_get(config, "train.steps")); }
-
 static void look_at(struct trunk *best, const struct trunk_wanted *w, const char *name)
 {
     struct err ignored;
@@ -180,7 +178,7 @@ static void look_at(struct trunk *best, const struct trunk_wanted *w, const char
     int64_t alike = -1, shared = config ? study_shared(w->config, config, &alike) : 0,
             step = newest_in(checkpoints, shared);
     if (step > best->step) take_farther(best, w, name, step);
-    else if (alike >= 0 && !named && steps_of(config) < steps_of(w->config)) {
+    else if (alike >= 0 && !named && config_integer(config, "train.steps") < config_integer(w->config, "train.steps")) {
         snprintf(best->earlier, sizeof best->earlier, "%s/%d", name, w->point->replicate);
         best->alike = alike;
     }
@@ -214,11 +212,7 @@ static int copy_some(struct store *to, struct reader *r, enum store_group group,
                        : err_set(e, "the run that it begins with has no series %s", series[i]->name);
     }
     for (int64_t k = 0; k < rows && !failure; k++) {
-        for (int i = 0; i < n; i++) {
-            int64_t width = 1;
-            for (int d = 0; d < series[i]->rank; d++) width *= series[i]->dim[d];
-            row[i] = values[i] + k * width;
-        }
+        for (int i = 0; i < n; i++) row[i] = values[i] + k * series_count(series[i]);
         failure = store_append(to, group, step[first + k], row, e);
     }
     for (int i = 0; i < n; i++) free(values[i]);
