@@ -14,7 +14,8 @@ static int count(const struct study *s, const struct corpus *c, int64_t steps, s
     if (!study_is_of(s, p, corpus_info(c)))
         return err_set(e, "%s: is not the data that the study was made with: it has changed since", s->data_path);
     struct eval_set on = corpus_eval_set(c, config_integer(v->config, "train.eval_tokens"));
-    struct samples fit = { p->seed, steps * config_integer(v->config, "train.batch"), (int)config_integer(v->config, "model.seq") };
+    struct samples fit = { p->seed, steps * config_integer(v->config, "train.batch"),
+                           (int)config_integer(v->config, "model.seq") };
     out->tokens = (int64_t)on.targets;
     return corpus_baselines(c, &fit, &on, &out->unigram, &out->bigram, e);
 }

@@ -276,7 +276,11 @@ void runs_add_earlier(struct runs *all)
 struct run *runs_choose(const struct runs *all, const char *variant, int replicate, struct err *e)
 {
     const struct study *s = all->study;
-    if (!s || all->n == 1) return &all->run[0];
+    if (!s && variant) {
+        err_set(e, "%s: is one run, and --variant chooses among those of a study", all->run[0].path);
+        return NULL;
+    }
+    if (!s || (all->n == 1 && !variant && replicate == 0)) return &all->run[0];
     for (int i = 0; i < all->n; i++) {
         struct run *r = &all->run[i];
         bool named = r->variant >= 0 && (variant ? !strcmp(s->variant[r->variant].name, variant)

@@ -2,7 +2,7 @@
 -- of sayings twenty times, and the mixture has seven times as many parameters:
 --     apt-get download fortunes && dpkg-deb -x fortunes_*.deb f && cp f/usr/share/games/fortunes/art art.fortune
 --     sluice data pack art.fortune --held-out 0.5 -o small.tok
---     sluice compare runs/overfitting --at step=400; sluice compare runs/overfitting -m train.loss
+--     sluice compare runs/overfitting --at step=550; sluice compare runs/overfitting -m train.loss
 -- Expected: the mixture has the lower training loss and the higher held-out loss at the end (Switch 2021, where sparse
 -- models overfit small tasks and want more dropout in experts; ST-MoE 2022), its best held-out loss comes earlier, and
 -- is no better.

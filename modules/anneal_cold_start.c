@@ -38,7 +38,7 @@ static struct anneal build(struct build *b, struct pick self, int k)
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct anneal a = { .beneath_noise = c->beneath_noise };
-    struct span s = { *c, (int)fmax(1, floor(c->experts * k + 1e-9)), k };
+    struct span s = { *c, (int)fmax(1, share_down(c->experts * k)), k };
     if (b->mode != MODE_TRAIN || c->length == 0) return a;
     if (c->temperature != 1)
         a.sharpness = graph_control(g, arena_text(b->arena, "%s.router.heat", b->path),

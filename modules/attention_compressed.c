@@ -47,6 +47,13 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->window + entries > INDEX_MOST)
         module_problem(problems, path, "window", "%d and %d entries: an index names at most %d", c->window,
                        (int)entries, INDEX_MOST);
+    for (int i = 0; i < model->layers; i++) {
+        const struct module *position = model->position.pick[i].module;
+        if (model->attention.pick[i].conf != self.conf || !position->bias) continue;
+        module_problem(problems, path, "module", "compressed: position = %s of layer %d gives logits of distance, of "
+                                                 "which entries have none", position->name, i);
+        return;
+    }
 }
 
 /* Positions counted from where the document begins, in training too: what an entry is rotated by is known so. */

@@ -50,7 +50,7 @@ static void build(struct build *b, struct pick self, struct stream *s)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    int64_t each = (int64_t)ceil(c->capacity * (double)b->seq);
+    int64_t each = (int64_t)share_up(c->capacity * (double)b->seq);
     build_enter(b, "depths");
     struct node *r = readout(b, "router", ROLE_ROUTER, s->x, 1),                                /* [T,1] */
                 *gate = c->gate == SIGMOID ? sigmoid(g, r) : r,

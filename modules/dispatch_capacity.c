@@ -32,7 +32,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
 
 struct ramp { double factor, start, hold, until, k, seq, experts; };
 
-static double room_of(const struct ramp *r, double factor) { return ceil(factor * r->k * r->seq / r->experts); }
+static double room_of(const struct ramp *r, double factor) { return share_up(factor * r->k * r->seq / r->experts); }
 
 static double room_at(const void *conf, double scale, int64_t step, int64_t steps)
 {

@@ -14,16 +14,21 @@ static struct pick attention_of(const struct model_conf *model, int layer)
     return model->attention.pick[model_layer(model, layer)];
 }
 
+static bool is_local(const struct model_conf *model, int layer)
+{
+    struct traits t = module_traits(attention_of(model, layer));
+    return t.window || t.chunk;
+}
+
 /* The layer that `layer` reads; -1: there is none of its kind. */
 static int source_of(struct pick self, const struct model_conf *model, int layer)
 {
     int shared = ((const struct conf *)self.conf)->shared, layers = model_passes(model),
         first = layers - (shared < 0 ? layers / 2 : shared);
     if (layer < first || layer >= layers) return layer;
-    bool local = module_traits(attention_of(model, layer)).window > 0;
     for (int i = first - 1; i >= 0; i--)
         if (module_part(attention_of(model, i), SLOT_KV).module == self.module &&
-            (module_traits(attention_of(model, i)).window > 0) == local)
+            is_local(model, i) == is_local(model, layer))
             return i;
     return -1;
 }
@@ -36,8 +41,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
         if (source < 0)
             module_problem(problems, path, "shared",
                            "layer %d has no keys of its own, and no layer below the last ones, with kv = %s, sees %s",
-                           i, self.module->name,
-                           module_traits(attention_of(model, i)).window > 0 ? "a part of the past" : "all of the past");
+                           i, self.module->name, is_local(model, i) ? "a part of the past" : "all of the past");
         else kv_check(self, model, i, source, path, "shared", problems);
     }
 }

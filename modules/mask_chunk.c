@@ -14,7 +14,7 @@ static struct mask build(struct build *b, struct pick self)
     return (struct mask){ .chunk = ((const struct conf *)self.conf)->size };
 }
 
-static void traits(struct pick self, struct traits *t) { t->window = ((const struct conf *)self.conf)->size; }
+static void traits(struct pick self, struct traits *t) { t->chunk = ((const struct conf *)self.conf)->size; }
 
 const struct module mask_chunk = {
     .slot = SLOT_MASK, .name = "chunk", .about = "the chunk of the document",

@@ -25,7 +25,16 @@ struct own { int begun; struct node **left; };
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     const struct conf *c = self.conf;
-    (void)model;
+    for (int i = 0; i < model->layers; i++) {
+        struct pick other = model->residual.pick[i];
+        const struct conf *its = other.conf;
+        if (other.module != self.module || (its->x0 == c->x0 && its->backout == c->backout)) continue;
+        bool of_x0 = its->x0 != c->x0, own = of_x0 ? c->x0 : c->backout;
+        module_problem(problems, path, of_x0 ? "x0" : "backout",
+                       "%s: layer %d says %s, and layers with these factors share a stream and what it keeps",
+                       own ? "true" : "false", i, own ? "false" : "true");
+        return;
+    }
     if (module_traits(c->residual).streams)
         module_problem(problems, path, "residual", "'%s' keeps several streams, of which these factors know one",
                        c->residual.module->name);

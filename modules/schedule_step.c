@@ -12,7 +12,7 @@ static const struct param params[] = {
     { 0 }
 };
 
-static int64_t after(double share, int64_t steps) { return (int64_t)ceil(share * (double)steps - 1e-6); }
+static int64_t after(double share, int64_t steps) { return (int64_t)share_up(share * (double)steps); }
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {

@@ -45,7 +45,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     double share = c->capacity * (double)(b->seq * r->k) / r->experts;
-    int64_t each = (int64_t)fmin(ceil(share), (double)b->seq);
+    int64_t each = (int64_t)fmin(share_up(share), (double)b->seq);
     struct node *key = build_present(b, r->key, -INFINITY);                                     /* [T,E] */
     bool capped = c->cap > 0 && c->cap < r->experts;
     if (capped) key = plan(b, c, key, r->experts, each);

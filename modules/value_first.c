@@ -14,16 +14,19 @@ static void check(struct pick self, const struct model_conf *model, const char *
 {
     int source = source_of(model);
     struct traits s = module_traits(model->attention.pick[source]);
+    struct mask kept = kv_kept(s);
+    char here[48], there[48];
     for (int i = source + 1; i < model->layers; i++) {
         struct pick reader = model->attention.pick[i];
         struct traits r = module_traits(reader);
+        struct mask own = kv_kept(r);
         if (module_part(reader, SLOT_VALUE).module != self.module) continue;
         if (r.kv_heads != s.kv_heads || r.v_dim != s.v_dim)
             module_problem(problems, path, "value", "layer %d has %d values of %d, layer %d, the first, %d of %d", i,
                            r.kv_heads, r.v_dim, source, s.kv_heads, s.v_dim);
-        else if (r.window != s.window)
-            module_problem(problems, path, "value", "layer %d looks back %d positions, layer %d, the first, %d "
-                           "(0: all): caches of keys and values keep the same", i, r.window, source, s.window);
+        else if (own.window != kept.window || own.chunk != kept.chunk)
+            module_problem(problems, path, "value", "layer %d keeps %s of the past, layer %d, the first, %s: caches of "
+                           "keys and values keep the same", i, kv_words(own, here), source, kv_words(kept, there));
         else continue;
         return;
     }

@@ -45,7 +45,9 @@ assert moved > 10, moved
 PY
 }
 at() { echo "$1/checkpoints/step-000000$2"; }
+mkdir -p averaged/notes.tmp                                # somebody else's
 leaves 0 "$sluice" ckpt average "$run" --last 3 -o averaged
+[ -d averaged/notes.tmp ] || fail "a folder that is no checkpoint is gone"
 is_mean averaged/step-00000040 "$(at "$run" 20)" 1 "$(at "$run" 30)" 1 "$(at "$run" 40)" 1
 leaves 0 "$sluice" ckpt average "$(at "$run" 20)" "$other" -w 0.25 -w 0.5 -o averaged
 is_mean averaged/step-00000040 "$(at "$run" 20)" 0.25 "$(at "$other" 40)" 0.5

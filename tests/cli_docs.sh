@@ -146,10 +146,14 @@ done
 
 # ---- experiments ----
 
+# What one of them begins with.
+"$sluice" run experiments/nano_reference.lua --only baseline --replicates 5 --data synthetic --set train.steps=1 \
+    --set train.schedule=constant --out "$work/runs" --progress none ||
+    say "experiments/nano_reference.lua does not run"
 for file in experiments/*.lua experiments/claims/*.lua; do
     head -n 1 $file | grep -q '^-- .*?' || say "$file: the first line asks no question"
     grep -q 'return sl\.[a-z_]* {' $file || continue        # what others require
-    why=$("$sluice" plan $file --data synthetic 2>&1 >/dev/null) || say "$file: $why"
+    why=$(cd "$work" && "$sluice" plan "$root/$file" --data synthetic 2>&1 >/dev/null) || say "$file: $why"
 done
 
 # ---- metrics ----

@@ -24,7 +24,7 @@ data     | base model                | data
 store    | base                      | store
 study    | base backend model data   | study
 train    | base cpu plan model store study | averaged checkpoint coords decoder disk metrics model_file routes
-train    |                           | run safetensors start train trained
+train    |                           | run safetensors start train trained trunk
 modules  | model/module              | list
 lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs stats views views_write

@@ -136,7 +136,7 @@ check("of prompts", {"a.jsonl.gz": gzip.compress(pair("a", "b"))}, ["in", "--ans
 check("a list of examples, a file that is no JSON, --seq",
       {"a.json": b"[" + pair("a", "b") + b"," + pair("a", "b") + b"]", "README.md": b"no"},
       ["in", "--answers", "prompt", "--seq", "20"], docs=[written, written],
-      says=["in/README.md  no JSON", "duplicates 1", "windows    4 of 20 tokens", "2 examples are longer and cut"])
+      says=["in/README.md  no JSON", "duplicates 1", "windows    3 of 20 tokens", "2 examples are longer and cut"])
 check("no JSON that is named", {"a.txt": b"a"}, ["in/a.txt", "--answers", "chat"], code=4,
       says=["in/a.txt: is no JSON: --answers reads .jsonl, .ndjson and .json"])
 check("the first that is no example is an error", {"a.jsonl": pair("a", "b") + b'{"prompt": "a", "completio": "b"}\n'},

@@ -195,7 +195,7 @@ static void test_merged(void **state)
         }
         json_decref(config);
         config = model_file_config(path, &e);
-        assert_string_equal(json_string_value(config_get(config, "model.adapter.module")), "none");
+        assert_string_equal(json_string_value(config_get(config, "model.adapter")), "none");
         json_decref(config);
         unlink(path);
         free(before);

@@ -316,7 +316,14 @@ static void test_first_values(void **state)
     tiny_refused(TEXT({"attention": {"layers": [
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "mask": {"module": "window", "size": 2}},
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "value": "first"},
-        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4}]}}), "layer 1 looks back 0 positions");
+        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4}]}}),
+        "layer 1 keeps all of the past, layer 0, the first, a window of 2: ");
+    tiny_refused(TEXT({"attention": {"layers": [
+        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "mask": {"module": "chunk", "size": 2}},
+        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "value": "first",
+         "mask": {"module": "window", "size": 2}},
+        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "mask": {"module": "chunk", "size": 2}}]}}),
+        "layer 1 keeps a window of 2 of the past, layer 0, the first, chunks of 2: ");
 }
 
 /* ---- short convolutions ---- */

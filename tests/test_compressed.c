@@ -280,6 +280,7 @@ static void test_rules(void **state)
 {
     (void)state;
     tiny_refused(TEXT({"attention": {"module": "compressed", "groups": 3}}), "groups = 3: must divide heads = 4");
+    tiny_refused(TEXT({"attention": {"module": "compressed"}, "position": "relative"}), "gives logits of distance");
     tiny_refused(TEXT({"attention": {"module": "compressed", "pool": 7}}), "6 positions hold no such window");
     tiny_refused(TEXT({"attention": {"module": "compressed", "pool": 2, "window": 4096}}), "names at most 4096");
 }

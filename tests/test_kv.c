@@ -174,6 +174,17 @@ static void test_refusals(void **state)
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "kv": "yoco",
          "mask": {"module": "window", "size": 3}},
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "kv": "yoco"}]}}), "looks further back");
+    static const char *const reads[][2] = { { "window", "chunk" }, { "chunk", "window" }, { "chunk", "chunk" } };
+    for (int i = 0; i < COUNT(reads); i++) {                /* rings are kept by kind */
+        char sets[512];
+        snprintf(sets, sizeof sets, TEXT({"attention": {"layers": [
+            {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "kv": "cla",
+             "mask": {"module": "%s", "size": 3}},
+            {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "kv": "cla",
+             "mask": {"module": "%s", "size": 2}},
+            {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4}]}}), reads[i][0], reads[i][1]);
+        tiny_refused(sets, "layer 1 looks further back than layer 0 keeps: ");
+    }
     tiny_refused(TEXT({"attention.kv": "tail", "attention.qk_clip": 5}),
                  "who reads another layer's keys has none to scale");
 }

@@ -239,6 +239,16 @@ static void test_factors_begin_as_none(void **state)
     pair_free(&p);
 }
 
+/* Layers that share a stream share what it keeps. */
+static void test_one_stream(void **state)
+{
+    (void)state;
+    tiny_refused(TEXT({"residual": {"layers": ["lambdas", {"module": "lambdas", "x0": false}, "lambdas"]}}),
+                 "x0 = true: layer 1 says false");
+    tiny_refused(TEXT({"residual": {"layers": [{"module": "lambdas", "backout": true}, "lambdas", "lambdas"]}}),
+                 "backout = true: layer 1 says false");
+}
+
 /* What a branch writes, scaled, is what narrower weights write. */
 static void test_scaled_branches(void **state)
 {
@@ -327,7 +337,8 @@ int main(void)
         cmocka_unit_test(test_layer_norm), cmocka_unit_test(test_layer_norm_of_no_mean),
         cmocka_unit_test(test_dynamic_tanh), cmocka_unit_test(test_published_depth),
         cmocka_unit_test(test_blocks_of_sublayers), cmocka_unit_test(test_settings_that_are_none),
-        cmocka_unit_test(test_factors_begin_as_none), cmocka_unit_test(test_scaled_branches),
+        cmocka_unit_test(test_factors_begin_as_none), cmocka_unit_test(test_one_stream),
+        cmocka_unit_test(test_scaled_branches),
         cmocka_unit_test(test_scaled_norms), cmocka_unit_test(test_deepnorm), cmocka_unit_test(test_skips),
         cmocka_unit_test(test_refusals),
     };

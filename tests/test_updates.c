@@ -551,7 +551,8 @@ static void test_messages(void **state)
     check_message(r.graph, soap(r.graph, (struct soap){ w, w, w, w, lr, clip, lr, w, w, NULL, NULL },
                                 (struct soap_attr){ .every = 1 }), "'left' and its basis are of 1 matrices [3,3]");
     adam.masked = adam.lazy = 1;
-    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, NULL, NULL, adam), "what is lazy is not masked");
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, NULL, NULL, adam),
+                  "what is lazy is neither masked nor on a sphere");
     adam.masked = adam.lazy = 0;
     struct node *halves = graph_input(r.graph, "halves", DTYPE_U8, SHAPE(12, 2));
     check_message(r.graph, adamw(r.graph, w, w, halves, w, lr, lr, clip, NULL, NULL, adam),

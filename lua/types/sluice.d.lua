@@ -8,7 +8,7 @@
 ---@class sluice.study
 
 ---@class sluice.match
----@field [1] "active_params"|"total_params"|"train_flops" what every variant shares with the baseline
+---@field [1] "active_params"|"total_params"|"train_flops"|"total_flops" what every variant shares with the baseline
 ---@field adjust string path of the whole number that is changed to get there
 ---@field tolerance? number relative; default 0.01
 

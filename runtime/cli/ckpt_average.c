@@ -5,6 +5,7 @@
 #include "train/averaged.h"
 #include "train/trained.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,21 +106,22 @@ static bool is_of_run(const char *dir)
     return yes;
 }
 
-static int average(const struct call *c, struct averaging *m, struct session *s, const json_t *config,
-                   const struct corpus *data, struct err *e)
+static enum code average(const struct call *c, struct averaging *m, struct session *s, const json_t *config,
+                         const struct corpus *data, struct err *e)
 {
     struct checkpoint out;
     struct averaged last = m->of[m->n - 1];
     double before, after;
     last.weight = 1;
-    if (average_checkpoints(s, &last, 1, e) || average_loss(s, data, last.step, &before, e)) return -1;
-    if (average_checkpoints(s, m->of, m->n, e) || average_loss(s, data, last.step, &after, e)) return -1;
-    if (average_save(s, config, m->of, m->n, cli_value(c, "output", NULL), &out, e)) return -1;
+    if (average_checkpoints(s, &last, 1, e) || average_loss(s, data, last.step, &before, e)) return CODE_INPUT;
+    if (average_checkpoints(s, m->of, m->n, e) || average_loss(s, data, last.step, &after, e)) return CODE_INPUT;
+    if (average_save(s, config, m->of, m->n, cli_value(c, "output", NULL), &out, e))
+        return cli_system_code(errno, CODE_FAILURE);
     for (int i = 0; i < m->n; i++)
         printf("%-9s %s, weight %g\n", i ? "" : "averaged", m->of[i].path, m->of[i].weight);
     printf("%-9s %s\n%-9s %.6f nat/token, held out; the last of them has %.6f\n", "written", out.path, "loss", after,
            before);
-    return 0;
+    return CODE_OK;
 }
 
 enum code ckpt_average(const struct call *c)
@@ -140,10 +142,11 @@ enum code ckpt_average(const struct call *c)
         json_decref(config);
         return cli_fail(CODE_INPUT, "%s: replays the choices of another run, and a mean of its weights cannot", m.run);
     }
-    int failure = !config || session_new(&s, config, pool_cores(), &e) || open_data(c, m.run, &data, &e) ||
-                  average(c, &m, s, config, data, &e);
+    enum code code = CODE_INPUT;
+    if (config && !session_new(&s, config, pool_cores(), &e) && !open_data(c, m.run, &data, &e))
+        code = average(c, &m, s, config, data, &e);
     if (data) corpus_close(data);
     session_free(s);
     json_decref(config);
-    return failure ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
+    return code ? cli_fail(code, "%s", e.text) : CODE_OK;
 }

@@ -153,6 +153,7 @@ static double step_seconds(const struct study *s, struct err *e)
     for (; now - begin < SECONDS || steps < 1; now = clock_seconds()) {
         plan_begin(session->plan, 0, 1, session->train.micro);
         plan_step(session->plan, NULL);
+        plan_gather(session->plan);                         /* waits for the device */
         if (++steps == 0) begin = clock_seconds();          /* the first step touches memory for the first time */
     }
     inputs_free(batch);
@@ -162,7 +163,7 @@ static double step_seconds(const struct study *s, struct err *e)
 
 struct estimate { double step, total; int jobs; };          /* seconds */
 
-/* Every variant by its FLOPs, runs side by side on all cores. */
+/* Every variant by its FLOPs, runs side by side on all cores; on a GPU one after the other, as sluice run has them. */
 static int estimate(const struct study *s, struct estimate *out, struct err *e)
 {
     const struct variant *base = &s->variant[s->baseline];
@@ -177,6 +178,7 @@ static int estimate(const struct study *s, struct estimate *out, struct err *e)
                  ((double)variant_tokens(base) * base->train_flops_per_token) * (double)(its - taken) / (double)its;
     }
     int jobs = pool_cores() < s->n_points ? pool_cores() : s->n_points;
+    for (int i = 0; i < s->n_variants; i++) if (variant_backend(&s->variant[i]) == BACKEND_CUDA) jobs = 1;
     *out = (struct estimate){ step, total * s->replicates / jobs, jobs };
     return 0;
 }

@@ -2,8 +2,8 @@
 #define _GNU_SOURCE
 #include "remove.h"
 #include "runs.h"
+#include "train/trunk.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,31 +14,37 @@ static const struct option options[] = {
     { 0 }
 };
 
-static int is_checkpoint(const struct dirent *d) { return strncmp(d->d_name, "step-", 5) == 0; }
-
-static int prune_checkpoints(const char *run, int64_t keep, struct removal *r, struct err *e)
+static bool is_held(const struct held *held, int64_t step)
 {
-    struct dirent **entry = NULL;
-    char *folder, *path;
+    for (int i = 0; i < held->n; i++) if (held->step[i] == step) return true;
+    return false;
+}
+
+static int prune_checkpoints(const char *run, int64_t keep, const struct held *held, struct removal *r, struct err *e)
+{
+    struct checkpoint *list = NULL;
+    char *folder;
     INVARIANT(asprintf(&folder, "%s/checkpoints", run) >= 0, "no memory for a path");
-    int n = scandir(folder, &entry, is_checkpoint, versionsort), failure = 0;
-    for (int i = 0; i < n - keep && !failure; i++) {
-        INVARIANT(asprintf(&path, "%s/%s", folder, entry[i]->d_name) >= 0, "no memory for a path");
-        failure = remove_folder(path, LAYER_CHECKPOINT, r, e);
-        free(path);
-    }
-    for (int i = 0; i < n; i++) free(entry[i]);
-    free(entry);
+    int n = checkpoint_list(folder, &list, e), failure = n < 0 ? -1 : 0;
+    for (int i = 0; i < n - keep && !failure; i++)
+        if (!is_held(held, list[i].step)) failure = remove_folder(list[i].path, LAYER_CHECKPOINT, r, e);
+    free(list);
     free(folder);
     return failure;
 }
 
-/* whole: with its metrics. */
-static int prune_run(struct run *run, bool whole, int64_t keep, struct removal *r, struct err *e)
+/* whole: with its metrics. Of the study's own, what others are still to begin with stays. */
+static int prune_run(const struct study *s, struct run *run, bool whole, int64_t keep, struct removal *r,
+                     struct err *e)
 {
+    int point = run->variant < 0 ? -1 : study_point(s, run->variant, run->replicate);
+    struct held held = point < 0 ? (struct held){ 0 } : trunk_held(s, point);
     char *folder = strndup(run->path, strlen(run->path) - strlen("/run.h5"));
     bool over = run_look(run) && (run->condition == STATUS_FINISHED || run->condition == STATUS_DIVERGED);
-    int failure = whole ? remove_folder(folder, LAYER_RUN, r, e) : over ? prune_checkpoints(folder, keep, r, e) : 0;
+    int failure = whole ? remove_folder(folder, LAYER_RUN, r, e)
+                : over  ? prune_checkpoints(folder, keep, &held, r, e)
+                        : 0;
+    free(held.step);
     free(folder);
     return failure;
 }
@@ -51,9 +57,10 @@ static enum code prune(const struct call *c, const char *path, int64_t keep, str
     if (!runs_is_study(path)) return cli_fail(CODE_INPUT, "%s: is no study (study.json)", path);
     if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     runs_add_earlier(runs);
+    study_trunks(runs->study);
     for (int i = 0; i < runs->n && code == CODE_OK; i++) {
         bool whole = runs->run[i].variant < 0 && cli_flag(c, "earlier");
-        if (prune_run(&runs->run[i], whole, keep, r, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
+        if (prune_run(runs->study, &runs->run[i], whole, keep, r, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
     }
     runs_close(runs);
     return code;
@@ -74,6 +81,6 @@ static enum code run(const struct call *c)
 const struct command command_prune = {
     "prune", "remove checkpoints of runs that are over, and earlier runs", "STUDY...",
     "sluice prune runs/quickstart --dry-run\nsluice prune runs/* --keep 0 --earlier --yes", options, 1, -1,
-    "Metrics stay; sluice sample needs a checkpoint. Runs that are not over keep what they need to go on. With\n"
-    "train.keep = 0 a run leaves no checkpoint in the first place.", run,
+    "Metrics stay; sluice sample needs a checkpoint. Runs that are not over keep what they need to go on, and what\n"
+    "others are still to begin with stays. With train.keep = 0 a run leaves no checkpoint in the first place.", run,
 };

@@ -6,6 +6,8 @@
 #include "build.h"
 #include "mapping.h"
 
+#include <math.h>
+
 /* What the size of an optimizer's step goes by. Even: a value moves by about the rate, whatever its gradient is.
    Spectral: a step of a hidden matrix has the spectral norm sqrt(rows / columns) times the rate, and routers and all
    else move evenly. */
@@ -32,7 +34,7 @@ struct traits {
     double sharpness;                                       /* position: factor on attention's logits; 0: 1 */
     bool names;    /* keys: an index names them by position, so that caches keep all, whatever the mask */
     int index_rotated;                                      /* keys: of a head of its indexer, likewise */
-    int window;                                             /* mask: as struct mask */
+    int window, chunk;                                      /* mask: as struct mask */
     bool clips;    /* attention: in training it makes weights of queries and keys smaller, beside the optimizer */
     bool tied;    /* head: its matrix is the embedding's */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
@@ -269,10 +271,16 @@ struct traits module_traits(struct pick pick);
 struct pick module_part(struct pick pick, enum slot slot);
 /* Rules between a module's experts, their router and their balance rules, for its `check`. */
 void experts_check(const struct experts *e, const char *path, struct problems *problems);
+/* What decoding keeps of the past where attention has these traits, and in words: "all", "a window of 64". */
+struct mask kv_kept(struct traits attention);
+const char *kv_words(struct mask kept, char out[48]);
 /* Whether layer `reader` can read the keys and values of layer `source`: for the `check` of the kv module `self`, of
    layers that have it. */
 void kv_check(struct pick self, const struct model_conf *model, int reader, int source, const char *path,
               const char *key, struct problems *problems);
+/* Whole ones of a product of shares, which rounding does not make one more or less. */
+static inline double share_up(double x) { return ceil(x - 1e-6); }
+static inline double share_down(double x) { return floor(x + 1e-6); }
 /* Adds a problem whose path is "<path>.<key>". */
 void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -97,7 +97,7 @@ double schedule_cooldown(const struct cooldown *c, double begin, double end, int
 
 int64_t schedule_peak_ends(const struct cooldown *c, double end)
 {
-    return (int64_t)floor((1 - c->decay) * end + 1e-6);
+    return (int64_t)share_down((1 - c->decay) * end);
 }
 
 void schedule_check_cooldown(const struct cooldown *c, const char *path, struct problems *problems)

@@ -66,8 +66,8 @@ static void check_tokens(const json_t *its, const json_t *own, const char *path,
         int64_t there = config_integer(its, same[i]), here = config_integer(own, same[i]);
         if (there != here)
             problem_add(problems, "choices", "%s was run with %s = %lld, and this has %lld: choices are those of the "
-                                             "same tokens in the same batches", path, strchr(same[i], '.') + 1, (long long)there,
-                        (long long)here);
+                                             "same tokens in the same batches", path, strchr(same[i], '.') + 1,
+                        (long long)there, (long long)here);
     }
 }
 

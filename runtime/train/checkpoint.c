@@ -95,7 +95,7 @@ int checkpoint_tidy(const char *dir)
     if (!d) return errno == ENOENT ? 0 : -1;
     for (struct dirent *f; (f = readdir(d)); ) {
         size_t length = strlen(f->d_name);
-        if (length < 4 || strcmp(f->d_name + length - 4, ".tmp")) continue;
+        if (strncmp(f->d_name, "step-", 5) || strcmp(f->d_name + length - 4, ".tmp")) continue;
         char *path = checkpoint_join(dir, f->d_name, "");
         remove_folder(path);
         free(path);

@@ -13,7 +13,7 @@ return {
   ffn = {
     "moe", experts = 512, d_ff = 512, shared = { "dense", n = 1, gated = true },
     router = { score = "softmax", top_k = 10, normalize = "after" },
-    balance = { { "switch_aux", alpha = 1e-3 } },
+    balance = { { "switch_aux", alpha = 2.1e-4 } },
   },
   head = { "lm", tied = false },
 }
