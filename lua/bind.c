@@ -8,6 +8,7 @@
 #include "model/registry.h"
 #include "print.h"
 #include "base/regular.h"
+#include "base/text.h"
 #include "sandbox.h"
 #include "study/study.h"
 #include <stdio.h>
@@ -688,11 +689,12 @@ json_t *script_mixers(void) { return library_list("sluice.mixers"); }
 int script_preset(const char *name, json_t **model, struct err *e)
 {
     struct arena *arena = arena_new();
-    const char **names = preset_names(arena), *near = nearest_name(name, names);
+    const char **names = preset_names(arena);
+    char hint[HINT];
+    did_you_mean(nearest_name(name, names), hint);
     while (*names && strcmp(*names, name) != 0) names++;
     int failure = *names ? library_table(arena_text(arena, "sluice.presets.%s", name), model, e)
-                         : err_set(e, "no preset '%s'%s%s%s", name, near ? " (did you mean '" : "",
-                                   near ? near : "", near ? "'?)" : "");
+                         : err_set(e, "no preset '%s'%s", name, hint);
     arena_free(arena);
     return failure;
 }

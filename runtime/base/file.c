@@ -4,6 +4,7 @@
    that its writer is dead. */
 #define _GNU_SOURCE
 #include "file.h"
+#include "text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -101,9 +102,7 @@ static int choose_name(struct file *f)
     unsigned long long number;
     drop_name(f);
     if (getrandom(&number, sizeof number, 0) != sizeof number) return -1;
-    INVARIANT(asprintf(&f->temporary, "%s.%.*s.%0*llx.tmp", f->folder, LONGEST_BASE, f->base, RANDOM_DIGITS, number) >=
-                  0,
-              "no memory for a path");
+    f->temporary = text_new("%s.%.*s.%0*llx.tmp", f->folder, LONGEST_BASE, f->base, RANDOM_DIGITS, number);
     f->next = named;
     named = f;
     hear_signals();
@@ -172,8 +171,7 @@ static char *follow(const char *path, int *own)
     for (ssize_t n; (*own = own_descriptor(at)) < 0 && (n = readlink(at, target, sizeof target - 1)) >= 0; at = next) {
         const char *slash = *target == '/' ? NULL : strrchr(at, '/');
         target[n] = 0;
-        INVARIANT(asprintf(&next, "%.*s%s", slash ? (int)(slash - at + 1) : 0, at, target) >= 0,
-                  "no memory for a path");
+        next = text_new("%.*s%s", slash ? (int)(slash - at + 1) : 0, at, target);
         free(at);
     }
     return at;
@@ -190,8 +188,7 @@ static int open_temporary(struct file *f, bool is_named)
 {
     char *slash = strrchr(f->path, '/');
     f->base = slash ? slash + 1 : f->path;
-    INVARIANT(asprintf(&f->folder, "%.*s", slash ? (int)(slash - f->path + 1) : 2, slash ? f->path : "./") >= 0,
-              "no memory for a path");
+    f->folder = text_new("%.*s", slash ? (int)(slash - f->path + 1) : 2, slash ? f->path : "./");
     return (is_named || open_unnamed(f)) && open_named(f) ? -1 : 0;
 }
 

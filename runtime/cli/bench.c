@@ -3,6 +3,7 @@
 #include "bind.h"
 #include "cpu/pool.h"
 #include "base/process.h"
+#include "base/text.h"
 #include "script.h"
 #include "status.h"
 
@@ -61,10 +62,9 @@ static enum code config_of_script(const struct call *c, const struct study *s, j
         *config = config_of_variant(s, i);
         code = CODE_OK;
     }
-    const char *near = code ? nearest_name(wanted, names) : NULL;
+    char hint[HINT];
     if (code)
-        cli_fail(code, "--variant %s: no such variant%s%s%s", wanted, near ? " (did you mean '" : "", near ? near : "",
-                 near ? "'?)" : "");
+        cli_fail(code, "--variant %s: no such variant%s", wanted, did_you_mean(nearest_name(wanted, names), hint));
     free(names);
     return code;
 }

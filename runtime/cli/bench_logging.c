@@ -1,6 +1,6 @@
 /* What metrics and the run file cost: the same steps with a row written for each, as in training, and without. */
-#define _GNU_SOURCE
 #include "bench.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,14 +50,13 @@ int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e)
     const char *parent = getenv("TMPDIR");
     char *folder, *path;
     struct logging l = { .bench = b, .steps = steps < LEAST_STEPS ? LEAST_STEPS : steps };
-    INVARIANT(asprintf(&folder, "%s/sluice-bench-XXXXXX", parent && *parent ? parent : "/tmp") >= 0,
-              "no memory for a path");
+    folder = text_new("%s/sluice-bench-XXXXXX", parent && *parent ? parent : "/tmp");
     if (!mkdtemp(folder)) {
         err_set(e, "mkdtemp %s: %s", folder, strerror(errno));
         free(folder);
         return -1;
     }
-    INVARIANT(asprintf(&path, "%s/run.h5", folder) >= 0, "no memory for a path");
+    path = text_new("%s/run.h5", folder);
     json_object_update_new(to, json_pack("{s:I, s:i, s:s}", "steps", (json_int_t)l.steps, "series",
                                          metrics_count(b->metrics), "folder", folder));
     int failure = measure(&l, folder, path, to, e);

@@ -1,9 +1,9 @@
 /* sluice ckpt average: the mean of checkpoints as a checkpoint, and its loss beside that of the last of them. */
-#define _GNU_SOURCE
 #include "ckpt.h"
 #include "cpu/pool.h"
 #include "train/averaged.h"
 #include "train/trained.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <math.h>
@@ -28,7 +28,7 @@ static int add_newest(struct averaging *m, const char *run, int64_t last, struct
 {
     char *dir;
     struct checkpoint *list;
-    INVARIANT(asprintf(&dir, "%s/checkpoints", run) >= 0, "no memory for a path");
+    dir = text_new("%s/checkpoints", run);
     int n = checkpoint_list(dir, &list, e), failure = n < 0 ? -1 : 0;
     if (!failure && n < last)
         failure = err_set(e, "%s: holds %d checkpoints, not %lld; train.keep says how many stay", dir, n,
@@ -76,7 +76,7 @@ static int open_data(const struct call *c, const char *run, struct corpus **out,
 {
     struct reader *r;
     char *file, wanted[33], has[33];
-    INVARIANT(asprintf(&file, "%s/run.h5", run) >= 0, "no memory for a path");
+    file = text_new("%s/run.h5", run);
     int failure = reader_open(&r, file, e);
     free(file);
     if (failure) return -1;
@@ -99,8 +99,7 @@ static int open_data(const struct call *c, const char *run, struct corpus **out,
 
 static bool is_of_run(const char *dir)
 {
-    char *run;
-    INVARIANT(asprintf(&run, "%s/..", dir) >= 0, "no memory for a path");
+    char *run = text_new("%s/..", dir);
     bool yes = trained_is_run(run);
     free(run);
     return yes;

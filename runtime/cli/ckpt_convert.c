@@ -6,6 +6,7 @@
 #include "train/model_file.h"
 #include "train/start.h"
 #include "train/trained.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -107,10 +108,9 @@ static int point_of(const struct call *c, const struct study *s, const char *wor
     }
     name[length] = 0;
     int variant = study_variant(s, name), point = variant < 0 || !good ? -1 : study_point(s, variant, (int)replicate);
-    const char *near = variant < 0 ? study_nearest(s, name) : NULL;
+    char hint[HINT];
     if (variant < 0)
-        cli_usage(c, "no variant '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "",
-                  near ? "'?)" : "");
+        cli_usage(c, "no variant '%s'%s", name, did_you_mean(study_nearest(s, name), hint));
     else if (point < 0) cli_usage(c, "%s: the replicates of a variant are 0 to %d", word, s->replicates - 1);
     free(name);
     return point;

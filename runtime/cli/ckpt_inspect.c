@@ -1,11 +1,11 @@
 /* sluice ckpt inspect: what a checkpoint or a file of weights holds. */
-#define _GNU_SOURCE
 #include "ckpt.h"
 #include "status.h"
 #include "model/mapping.h"
 #include "train/checkpoint.h"
 #include "train/safetensors.h"
 #include "train/trained.h"
+#include "base/text.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -166,7 +166,7 @@ static int open_path(const char *path, struct opened *o, struct err *e)
         return 0;
     }
     if (checkpoint_look(path, &o->c, &o->extra, e)) return -1;
-    INVARIANT(asprintf(&file, "%s/state.safetensors", path) >= 0, "no memory for a path");
+    file = text_new("%s/state.safetensors", path);
     int failure = safetensors_open(&o->file, file, e);
     free(file);
     return failure;

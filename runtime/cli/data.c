@@ -3,6 +3,7 @@
 #include "cli.h"
 #include "data_print.h"
 #include "status.h"
+#include "base/text.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -160,9 +161,9 @@ static enum code pack(const struct call *c)
     const char *form = cli_value(c, "answers", NULL);
     for (int k = ANSWERS_CHAT; form && forms[k]; k++) if (!strcmp(form, forms[k])) o.answers = (enum answers)k;
     if (form && !o.answers) {
-        const char *near = nearest_name(form, forms + 1);
-        return cli_usage(c, "--answers %s: must be chat or prompt%s%s%s", form, near ? " (did you mean '" : "",
-                         near ? near : "", near ? "'?)" : "");
+        char hint[HINT];
+        return cli_usage(c, "--answers %s: must be chat or prompt%s", form,
+                         did_you_mean(nearest_name(form, forms + 1), hint));
     }
     if (o.key && !*o.key) return cli_usage(c, "--key '': must be a name");
     if (cli_real(c, "held-out", 0, 0.9, &o.held_out) || seq_given(c, &seq)) return CODE_USAGE;

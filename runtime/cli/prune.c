@@ -1,8 +1,8 @@
 /* sluice prune: checkpoints of runs that are over, and earlier runs. */
-#define _GNU_SOURCE
 #include "remove.h"
 #include "runs.h"
 #include "train/trunk.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +23,7 @@ static bool is_held(const struct held *held, int64_t step)
 static int prune_checkpoints(const char *run, int64_t keep, const struct held *held, struct removal *r, struct err *e)
 {
     struct checkpoint *list = NULL;
-    char *folder;
-    INVARIANT(asprintf(&folder, "%s/checkpoints", run) >= 0, "no memory for a path");
+    char *folder = text_new("%s/checkpoints", run);
     int n = checkpoint_list(folder, &list, e), failure = n < 0 ? -1 : 0;
     for (int i = 0; i < n - keep && !failure; i++)
         if (!is_held(held, list[i].step)) failure = remove_folder(list[i].path, LAYER_CHECKPOINT, r, e);

@@ -1,8 +1,8 @@
 /* How a run was made: the record in its file, in words, as a command, as files. */
-#define _GNU_SOURCE
 #include "record.h"
 #include "base/regular.h"
 #include "base/file.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -176,17 +176,16 @@ json_t *record_command(const struct record *r, bool alone, const char *folder, c
     json_t *words = json_array();
     const json_t *set, *replicates = json_object_get(r->record, "replicates");
     const char *lay = text_in(r->record, "script");
-    char *script = NULL, *run = NULL, number[24];
+    char *script = folder ? text_new("%s/%s", folder, record_file(r)) : xstrdup(lay),
+         *run = text_new("%s/%s", r->variant, r->replicate), number[24];
     size_t i;
-    int made = folder ? asprintf(&script, "%s/%s", folder, record_file(r)) : asprintf(&script, "%s", lay);
-    INVARIANT(made >= 0 && asprintf(&run, "%s/%s", r->variant, r->replicate) >= 0, "no memory for a command");
     put_words(words, "sluice", "run");
     put_words(words, script, NULL);
     json_array_foreach(json_object_get(r->record, "set"), i, set) put_words(words, "--set", json_string_value(set));
     const char *choices = text_in(r->record, "choices");    /* as the data, wherever the script lies now */
     if (*choices) {
         char *whose = NULL;
-        INVARIANT(asprintf(&whose, "choices=%s", choices) >= 0, "no memory for a command");
+        whose = text_new("choices=%s", choices);
         put_words(words, "--set", whose);
         free(whose);
     }
@@ -207,7 +206,7 @@ static int put_file(const char *folder, const char *name, const char *text, stru
 {
     char *path;
     struct stat s;
-    INVARIANT(asprintf(&path, "%s/%s", folder, name) >= 0, "no memory for a path");
+    path = text_new("%s/%s", folder, name);
     int failure = 0;
     bool legal = *name && *name != '.' && !strchr(name, '/');
     if (!legal)
@@ -256,7 +255,7 @@ bool record_intact(const struct record *r, struct err *why)
     json_array_foreach(r->required, i, file) {
         char *path;
         int folder = (int)(strlen(script) - strlen(record_file(r)));
-        INVARIANT(asprintf(&path, "%.*s%s", folder, script, text_in(file, "name")) >= 0, "no memory for a path");
+        path = text_new("%.*s%s", folder, script, text_in(file, "name"));
         int failure = holds(path, text_in(file, "text"), why);
         free(path);
         if (failure) return false;

@@ -1,8 +1,8 @@
 /* Removing by layers: each knows the names of its files and of the folders below it. */
-#define _GNU_SOURCE
 #include "remove.h"
 #include "runs.h"
 #include "base/process.h"
+#include "base/text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -89,7 +89,7 @@ static int check_idle(const char *path, enum layer layer, struct err *e)
     if (layer == LAYER_STUDY && process_is_joined(path))
         return err_set(e, "%s: a process is training this study; end it first", path);
     if (layer != LAYER_RUN) return 0;
-    INVARIANT(asprintf(&file, "%s/run.h5", path) >= 0, "no memory for a path");
+    file = text_new("%s/run.h5", path);
     bool alive = runs_is_alive(file);
     free(file);
     return alive ? err_set(e, "%s: a process is training this run; end it first", path) : 0;
@@ -125,8 +125,7 @@ static int take_entry(int folder, const char *name, const char *path, enum layer
         r->bytes += 512.0 * (double)s.st_blocks;
         return r->dry || unlinkat(folder, name, 0) == 0 ? 0 : cannot(e, path, name);
     }
-    char *below;
-    INVARIANT(asprintf(&below, "%s/%s", path, name) >= 0, "no memory for a path");
+    char *below = text_new("%s/%s", path, name);
     int failure = take(folder, name, below, layer + 1, r, e);
     free(below);
     return failure;

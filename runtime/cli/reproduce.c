@@ -1,7 +1,7 @@
 /* sluice reproduce: the command and the files that make a run, and whether they still do. */
-#define _GNU_SOURCE
 #include "retrain.h"
 #include "base/file.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -52,8 +52,7 @@ static char *command_of(const struct record *r, bool alone, const char *folder, 
 
 static int write_readme(const struct record *r, const char *folder, const char *command, struct err *e)
 {
-    char *path;
-    INVARIANT(asprintf(&path, "%s/README", folder) >= 0, "no memory for a path");
+    char *path = text_new("%s/README", folder);
     struct file *file = file_begin(path, FILE_REGULAR, e);
     free(path);
     if (!file) return -1;
@@ -84,7 +83,7 @@ static enum code tell(const struct run *was, const struct record *r, const char 
 {
     char *out = NULL, *command;
     struct err e;
-    if (folder) INVARIANT(asprintf(&out, "%s/runs", folder) >= 0, "no memory for a path");
+    if (folder) out = text_new("%s/runs", folder);
     command = command_of(r, true, folder, data, folder ? out : "reproduced");
     enum code code = command ? CODE_OK : CODE_INPUT;
     if (command && folder && (record_write(r, folder, &e) || write_readme(r, folder, command, &e)))

@@ -3,6 +3,7 @@
 #include "retrain.h"
 #include "train/train.h"
 #include "twin.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -133,9 +134,7 @@ static enum code compare_run(struct run *was, const char *study)
 
 enum code retrain_in(const char *folder, struct run *was, const struct record *r, const char *data)
 {
-    char *out, *study;
-    bool made = asprintf(&out, "%s/runs", folder) >= 0 && asprintf(&study, "%s/%s", out, r->study) >= 0;
-    INVARIANT(made, "no memory for a path");
+    char *out = text_new("%s/runs", folder), *study = text_new("%s/%s", out, r->study);
     say_origin(r);
     say_condition(was);
     json_t *words = record_command(r, true, folder, data, out);

@@ -1,12 +1,12 @@
 /* Script, description, data, study; and every mistake on the way with the line that made it. A script may come from
    anywhere, so all this happens in a process of its own, from which only the study comes back. */
-#define _GNU_SOURCE
 #include "script.h"
 #include "bind.h"
 #include "declared.h"
 #include "base/child.h"
 #include "base/regular.h"
 #include "base/terminal.h"
+#include "base/text.h"
 #include "train/start.h"
 #include "train/train.h"
 
@@ -90,8 +90,8 @@ static char *find_choices(const char *path, const char *script)
 {
     const char *slash = strrchr(path, '/');
     char *study = slash ? strndup(path, (size_t)(slash - path)) : NULL,
-         *found = study ? corpus_find(study, script) : NULL, *out;
-    INVARIANT((found ? asprintf(&out, "%s%s", found, slash) : asprintf(&out, "%s", path)) >= 0, "no memory for a path");
+         *found = study ? corpus_find(study, script) : NULL,
+         *out = found ? text_new("%s%s", found, slash) : xstrdup(path);
     free(found);
     free(study);
     return out;
@@ -185,14 +185,12 @@ static bool is_worth_resolving(const json_t *description)
 /* "x.lua:12: ffn.router.topk: no parameter ...", harmless text. */
 static json_t *mistake(struct script *script, const struct problem *p)
 {
-    char *text = NULL;
-    int n = *p->path ? asprintf(&text, "%s: %s: %s%s%s%s", script_locate(script, p->variant, p->path), p->path, p->text,
-                                p->variant ? "\n  in variant '" : "", p->variant ? p->variant : "",
-                                p->variant ? "'" : "")
-                     : asprintf(&text, "%s%s%s%s", p->variant ? "variant '" : "", p->variant ? p->variant : "",
-                                p->variant ? "': " : "", p->text);
-    INVARIANT(n >= 0, "a mistake cannot be told");
-    char *harmless = terminal_text(text, (size_t)n);
+    char *text = *p->path ? text_new("%s: %s: %s%s%s%s", script_locate(script, p->variant, p->path), p->path, p->text,
+                                     p->variant ? "\n  in variant '" : "", p->variant ? p->variant : "",
+                                     p->variant ? "'" : "")
+                          : text_new("%s%s%s%s", p->variant ? "variant '" : "", p->variant ? p->variant : "",
+                                     p->variant ? "': " : "", p->text);
+    char *harmless = terminal_text(text, strlen(text));
     json_t *json = json_string(harmless);
     free(harmless);
     free(text);

@@ -1,6 +1,7 @@
 /* Examples: turns of a JSON object as one text by a template, and which of its bytes are answers. Of a turn that
    answers, what the answer itself says counts, and what closes it: up to {end}, or all behind it. */
 #include "examples.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,9 +223,9 @@ static bool read_turn(struct examples *a, struct jsontext *j, int number, bool *
             return true;
         }
     buffer_append(&a->value[0], "", 1);
-    const char *near = nearest_name(a->value[0].bytes, roles);
-    snprintf(a->why, sizeof a->why, "%s'role' is '%.40s'%s%s%s: must be system, user or assistant", what,
-             a->value[0].bytes, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    char hint[HINT];
+    snprintf(a->why, sizeof a->why, "%s'role' is '%.40s'%s: must be system, user or assistant", what,
+             a->value[0].bytes, did_you_mean(nearest_name(a->value[0].bytes, roles), hint));
     return refuse(a, j, begin);
 }
 

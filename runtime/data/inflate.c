@@ -2,6 +2,7 @@
    without a name beside the output and mapped from there, so that no input has to fit in memory. */
 #define _GNU_SOURCE
 #include "inputs.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,8 +87,7 @@ static int nameless(const char *folder, struct err *e)
 {
     int file = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (file >= 0) return file;
-    char *name;
-    INVARIANT(asprintf(&name, "%s/.inflate-XXXXXX", folder) >= 0, "no memory for a path");
+    char *name = text_new("%s/.inflate-XXXXXX", folder);
     file = mkostemp(name, O_CLOEXEC);
     if (file < 0) err_set(e, "compressed, and nothing can be written into %s: %s", folder, strerror(errno));
     else unlink(name);

@@ -1,6 +1,6 @@
 /* Which format a file is, and opening it. */
-#define _GNU_SOURCE
 #include "inputs.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -55,10 +55,8 @@ static int read_given(char *options, struct given *given, struct err *e)
 static char *whole(const char *folder, int length, const char *name)
 {
     int file = corpus_path_length(name);
-    char *path, *full, *out = NULL;
-    INVARIANT(asprintf(&path, "%.*s%.*s", length, folder, file, name) >= 0, "no memory for a path");
-    full = realpath(path, NULL);
-    INVARIANT(!full || asprintf(&out, "%s%s", full, name + file) >= 0, "no memory for a path");
+    char *path = text_new("%.*s%.*s", length, folder, file, name), *full = realpath(path, NULL),
+         *out = full ? text_new("%s%s", full, name + file) : NULL;
     free(path);
     free(full);
     return out;

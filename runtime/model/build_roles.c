@@ -1,5 +1,6 @@
 /* Roles of weights by their names, as parameters of modules list them. */
 #include "building.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -46,10 +47,10 @@ void build_check_roles(const char *names, const char *key, bool (*fit)(enum role
         enum role role = role_named(word, length);
         char given[32];
         snprintf(given, sizeof given, "%.*s", length, word);
-        const char *near = nearest_name(given, known);
+        char hint[HINT];
         if (role == ROLE_COUNT)
-            module_problem(problems, path, key, "no role '%s'%s%s%s", given, near ? " (did you mean '" : "",
-                           near ? near : "", near ? "'?)" : "");
+            module_problem(problems, path, key, "no role '%s'%s", given,
+                           did_you_mean(nearest_name(given, known), hint));
         else if (!fit(role)) module_problem(problems, path, key, "'%s': %s", given, why);
     }
 }

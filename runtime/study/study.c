@@ -1,6 +1,7 @@
 /* From a description to variants and points: every mistake found, budgets matched, identities hashed. */
 #include "study.h"
 #include "model/registry.h"
+#include "base/text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -396,11 +397,11 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
         s->match_tolerance = tolerance ? json_number_value(tolerance) : 0.01;
         bool known = false;
         for (const char *const *q = quantities; *q; q++) known |= strcmp(*q, s->match_quantity) == 0;
-        const char *near = nearest_name(s->match_quantity, quantities);
+        char hint[HINT];
         if (!known)
-            problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops, "
-                        "total_flops", s->match_quantity, near ? " (did you mean '" : "", near ? near : "",
-                        near ? "'?)" : "");
+            problem_add(problems, "match", "no quantity '%s'%s\n  known: active_params, total_params, train_flops, "
+                        "total_flops", s->match_quantity,
+                        did_you_mean(nearest_name(s->match_quantity, quantities), hint));
     }
     return problems->n - before;
 }
@@ -409,9 +410,8 @@ static int find_baseline(struct study *s, const char *name, struct problems *pro
 {
     int found = study_variant(s, name);
     if (found >= 0) return found;
-    const char *near = study_nearest(s, name);
-    problem_add(problems, "baseline", "no variant '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "",
-                near ? "'?)" : "");
+    char hint[HINT];
+    problem_add(problems, "baseline", "no variant '%s'%s", name, did_you_mean(study_nearest(s, name), hint));
     return -1;
 }
 

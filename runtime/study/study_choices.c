@@ -2,6 +2,7 @@
    will have, in the same order and the same batches. */
 #define _GNU_SOURCE
 #include "study.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +21,8 @@ static int variant_named(const struct study *s, const char *name)
 
 static int lacks(const struct study *s, const char *dir, const char *name, struct err *e)
 {
-    const char *near = study_nearest(s, name);
-    return err_set(e, "the study in %s has no variant '%s'%s%s%s", dir, name, near ? " (did you mean '" : "",
-                   near ? near : "", near ? "'?)" : "");
+    char hint[HINT];
+    return err_set(e, "the study in %s has no variant '%s'%s", dir, name, did_you_mean(study_nearest(s, name), hint));
 }
 
 int study_variant_at(const char *path, struct study **out, int *variant, struct err *e)

@@ -1,8 +1,8 @@
 /* study.json: a resolved study, written and read back. */
-#define _GNU_SOURCE
 #include "base/regular.h"
 #include "study.h"
 #include "base/file.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -46,10 +46,10 @@ static int select_one(const struct study *s, const char *name, bool *wanted, str
 {
     int found = study_variant(s, name), point = point_named(s, name);
     if (point >= 0) { wanted[point] = true; return 0; }
-    const char *near = found < 0 ? study_nearest(s, name) : NULL;
+    char hint[HINT];
     if (found < 0)
-        return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "",
-                       near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+        return err_set(e, "%s: no such variant%s%s", name, strchr(name, '/') ? " and replicate" : "",
+                       did_you_mean(study_nearest(s, name), hint));
     for (int i = 0; i < s->n_points; i++)
         wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->variant[found].baseline;
     return 0;
@@ -164,8 +164,7 @@ int study_save(const struct study *s, struct err *e)
         free(path);
         if (failure) return -1;
     }
-    char *path;
-    INVARIANT(asprintf(&path, "%s/study.json", s->dir) >= 0, "no memory for a path");
+    char *path = text_new("%s/study.json", s->dir);
     struct file *file = file_begin(path, FILE_REGULAR, e);
     free(path);
     if (!file) return -1;
@@ -269,9 +268,8 @@ int study_read(const json_t *json, struct study **out, struct err *e)
 
 int study_open(const char *dir, struct study **out, struct err *e)
 {
-    char *path;
+    char *path = text_new("%s/study.json", dir);
     json_error_t failure;
-    if (asprintf(&path, "%s/study.json", dir) < 0) return err_set(e, "no memory for a path");
     size_t size;
     char *text = regular_text(path, STUDY_MOST, &size, e);
     if (!text) {

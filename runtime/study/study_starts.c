@@ -1,7 +1,7 @@
 /* Variants that begin with the weights of others: who goes before whom, what a start costs, and whether its tensors
    have a place. */
-#define _GNU_SOURCE
 #include "base/regular.h"
+#include "base/text.h"
 #include "study.h"
 #include "model/registry.h"
 
@@ -45,7 +45,7 @@ static char *file_of(const char *path)
     char *manifest;
     if (stat(path, &st) != 0) return NULL;
     if (!S_ISDIR(st.st_mode)) return xstrdup(path);
-    INVARIANT(asprintf(&manifest, "%s/manifest.json", path) >= 0, "no memory for a path");
+    manifest = text_new("%s/manifest.json", path);
     if (stat(manifest, &st) == 0) return manifest;
     free(manifest);
     return NULL;
@@ -218,14 +218,15 @@ static struct hash hash_of_file(const char *path, struct problems *problems)
 
 static void say_unknown(const struct study *s, const char *run, const char *why, struct problems *problems)
 {
-    const char *near = study_nearest(s, run), *ending = strstr(run, ".safetensors");
+    char hint[HINT];
+    const char *ending = strstr(run, ".safetensors");
     if (strstr(run, "/checkpoints/") || (ending && !ending[strlen(".safetensors")]))
         problem_add(problems, "init.run", "%s: is not there, as a file must be when a study is planned; what the study "
                     "trains itself is named by its variant, and `step`", run);
     else if (strchr(run, '/')) problem_add(problems, "init.run", "%s", why);
     else
-        problem_add(problems, "init.run", "'%s': is no variant of this study%s%s%s, no \"runs/NAME/VARIANT\" and "
-                    "no file", run, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+        problem_add(problems, "init.run", "'%s': is no variant of this study%s, no \"runs/NAME/VARIANT\" and "
+                    "no file", run, did_you_mean(study_nearest(s, run), hint));
 }
 
 void study_begin(struct study *s, int variant, struct problems *problems)

@@ -1,9 +1,9 @@
 /* The two files of a checkpoint. Every byte is covered by a hash: the tensors' is in the manifest, the manifest's at
    its own end. */
-#define _GNU_SOURCE
 #include "checkpoint_files.h"
 #include "base/file.h"
 #include "base/regular.h"
+#include "base/text.h"
 #include "safetensors.h"
 
 #include <errno.h>
@@ -16,8 +16,7 @@ static const char state_file[] = "state.safetensors", manifest_file[] = "manifes
 
 char *checkpoint_join(const char *dir, const char *name, const char *suffix)
 {
-    char *path;
-    INVARIANT(asprintf(&path, "%s/%s%s", dir, name, suffix) >= 0, "no memory for a path");
+    char *path = text_new("%s/%s%s", dir, name, suffix);
     return path;
 }
 
@@ -82,7 +81,7 @@ static char *manifest_text(int64_t step, const json_t *extra, uint64_t bytes, co
     char *body = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     size_t length = strlen(body) - 1;                       /* the closing brace comes after the seal */
     hash_print(hash_bytes(body, length), check);
-    INVARIANT(asprintf(&text, "%.*s%s%s%s", (int)length, body, seal, check, seal_end) >= 0, "no memory for a manifest");
+    text = text_new("%.*s%s%s%s", (int)length, body, seal, check, seal_end);
     free(body);
     json_decref(j);
     return text;

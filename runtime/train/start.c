@@ -1,9 +1,9 @@
 /* Reading a donor's values and laying them out as the map says. Whatever the device, they are computed here, so that
    they have the same bits. */
-#define _GNU_SOURCE
 #include "start.h"
 #include "donor.h"
 #include "trained.h"
+#include "base/text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -117,7 +117,7 @@ static int open_file(struct safetensors **file, const char *path, struct err *e)
     char *inner = NULL;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
         if (checkpoint_verify(path, e)) return -1;
-        INVARIANT(asprintf(&inner, "%s/state.safetensors", path) >= 0, "no memory for a path");
+        inner = text_new("%s/state.safetensors", path);
     }
     int failure = safetensors_open(file, inner ? inner : path, e);
     free(inner);

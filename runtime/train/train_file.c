@@ -1,8 +1,8 @@
 /* The files of a run: what the run file says of it, going on with it, checkpoints. */
-#define _GNU_SOURCE
 #include "train_private.h"
 #include "start.h"
 #include "trunk.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -40,8 +40,7 @@ bool origin_equal(const struct origin *a, const struct origin *b)
 
 static char *folder(const struct trainer *t)
 {
-    char *path;
-    INVARIANT(asprintf(&path, "%s/checkpoints", t->dir) >= 0, "no memory for a path");
+    char *path = text_new("%s/checkpoints", t->dir);
     return path;
 }
 

@@ -1,7 +1,7 @@
 /* Run file, checkpoints and model files as what remains of a run. */
-#define _GNU_SOURCE
 #include "trained.h"
 #include "model_file.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +11,7 @@
 
 static bool holds(const char *folder, const char *name)
 {
-    char *path;
-    INVARIANT(asprintf(&path, "%s/%s", folder, name) >= 0, "no memory for a path");
+    char *path = text_new("%s/%s", folder, name);
     bool yes = access(path, F_OK) == 0;
     free(path);
     return yes;
@@ -45,7 +44,7 @@ static json_t *config_of_run(const char *run, struct err *e)
 {
     char *path;
     struct reader *r;
-    INVARIANT(asprintf(&path, "%s/run.h5", run) >= 0, "no memory for a path");
+    path = text_new("%s/run.h5", run);
     int failure = reader_open(&r, path, e);
     free(path);
     if (failure) return NULL;
@@ -85,8 +84,7 @@ static int load_checkpoint(const char *path, struct session *s, struct checkpoin
 
 int trained_newest(const char *run, char *path, size_t room, struct err *e)
 {
-    char *dir;
-    INVARIANT(asprintf(&dir, "%s/checkpoints", run) >= 0, "no memory for a path");
+    char *dir = text_new("%s/checkpoints", run);
     int found = checkpoint_newest(dir, INT64_MAX, path, room, e);
     if (found == 0) err_set(e, "%s: holds no good checkpoint (train.keep = 0 and sluice prune leave none)", dir);
     free(dir);

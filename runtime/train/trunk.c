@@ -1,8 +1,8 @@
 /* Where a run begins that another has begun for it: at the farthest checkpoint, of any run in its study's folder, of a
    step up to which both are the same. State, what the loop remembers and rows are taken over as they are. */
-#define _GNU_SOURCE
 #include "trunk.h"
 #include "base/process.h"
+#include "base/text.h"
 #include "trained.h"
 
 #include <dirent.h>
@@ -154,7 +154,7 @@ static void take_farther(struct trunk *best, const struct trunk_wanted *w, const
     snprintf(found.dir, sizeof found.dir, "%s/%d", name, w->point->replicate);
     snprintf(found.checkpoint, sizeof found.checkpoint, "%s/%s/checkpoints/step-%08lld", w->study->dir, found.dir,
              (long long)step);
-    INVARIANT(asprintf(&path, "%s/%s/run.h5", w->study->dir, found.dir) >= 0, "no memory for a path");
+    path = text_new("%s/%s/run.h5", w->study->dir, found.dir);
     if (reader_open(&r, path, &ignored) == 0) {
         snprintf(found.config_hash, sizeof found.config_hash, "%s", reader_text(r, "/", "config_hash"));
         if (is_of(&found, r, w)) {
@@ -170,8 +170,8 @@ static void look_at(struct trunk *best, const struct trunk_wanted *w, const char
 {
     struct err ignored;
     char *run, *checkpoints;
-    INVARIANT(asprintf(&run, "%s/%s/%d", w->study->dir, name, w->point->replicate) >= 0 &&
-              asprintf(&checkpoints, "%s/checkpoints", run) >= 0, "no memory for a path");
+    run = text_new("%s/%s/%d", w->study->dir, name, w->point->replicate);
+    checkpoints = text_new("%s/checkpoints", run);
     bool farther = newest_in(checkpoints, INT64_MAX) > best->step;
     json_t *named = config_of_variant(w->study, name),
            *config = named ? named : farther || w->is_new ? trained_config(run, &ignored) : NULL;
@@ -242,8 +242,7 @@ int trunk_rows(const struct trunk *trunk, const struct study *s, struct store *t
                const struct metrics *eval, struct err *e)
 {
     struct reader *r;
-    char *path;
-    INVARIANT(asprintf(&path, "%s/%s/run.h5", s->dir, trunk->dir) >= 0, "no memory for a path");
+    char *path = text_new("%s/%s/run.h5", s->dir, trunk->dir);
     int failure = reader_open(&r, path, e);
     free(path);
     if (failure) return -1;
