@@ -31,7 +31,7 @@ END
 done <<'END'
 none
 selective recompute = "selective"
-full recompute = "full", batch = 448
+full recompute = "full", batch = 512
 halves precision = "bf16"
 moments optim = { "adamw", state = "int8" }
 averages average = "ema"

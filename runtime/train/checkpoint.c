@@ -161,15 +161,29 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
     return failure ? -1 : 0;
 }
 
+static bool is_gone(const char *path)
+{
+    char *manifest = checkpoint_join(path, "manifest.json", "");
+    bool gone = access(manifest, F_OK) != 0;
+    free(manifest);
+    return gone;
+}
+
 int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, struct err *e)
 {
+    enum { TRIES = 4 };                                     /* who writes it anew has moved it aside for a moment */
     struct entry *entry;
-    int n = list(dir, &entry), found = 0;
+    int n = list(dir, &entry), found = 0, tries = 0;
     for (int i = 0; i < n && !found; i++) {
         char *name = path_of(dir, entry[i].step, entry[i].old ? ".old" : "");
         struct err why;
         INVARIANT((size_t)snprintf(path, room, "%s", name) < room, "a checkpoint's path is too long");
-        if (entry[i].step > most)
+        if (entry[i].step <= most && is_gone(path) && ++tries < TRIES) {
+            usleep(1000);
+            free(entry);
+            n = list(dir, &entry);
+            i = -1;
+        } else if (entry[i].step > most)
             fprintf(stderr, "%s: is later than step %lld, the last that is committed; passed over\n", path,
                     (long long)most);
         else if (checkpoint_verify(path, &why) == 0) found = 1;
