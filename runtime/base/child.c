@@ -154,7 +154,7 @@ int child_seal(int end)
     for (int fd = 0; fd <= STDERR_FILENO; fd++) dup2(nowhere, fd);
     end = dup2(end, STDERR_FILENO + 1);
     if (nowhere < 0 || end < 0) _exit(1);
-    close_range((unsigned)end + 1, ~0u, 0);
+    closefrom(end + 1);
     return own_end = end;
 }
 

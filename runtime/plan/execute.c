@@ -241,6 +241,7 @@ void plan_fetch(struct plan *p)
     const struct backend *b = p->how.backend;
     if (!b->fetch) return;
     b->fetch(p->state->device, p->carries, p->report.carries);
+    p->gathered_pieces = pieces(p);                         /* the next step, which may have others, begins before */
     p->fetching = true;
     p->is_gathered = false;
 }
@@ -248,7 +249,10 @@ void plan_fetch(struct plan *p)
 void plan_gather(struct plan *p)
 {
     if (p->fetching) p->how.backend->fetched(p->state->device, p->gathered);
-    else p->how.backend->get(p->state->device, p->gathered, p->carries, p->report.carries);
+    else {
+        p->how.backend->get(p->state->device, p->gathered, p->carries, p->report.carries);
+        p->gathered_pieces = pieces(p);
+    }
     p->fetching = false;
     p->is_gathered = true;
 }
@@ -278,7 +282,8 @@ void plan_read(struct plan *p, const struct node *n, double *to)
     INVARIANT(storage != NONE, "%s: %s was not computed", n->path, n->op->name);
     read_storage(p, storage, count, to);
     bool mean = n->op->kind == OP_COMPUTE && n->op->bridges && n->carry == CARRY_MEAN && n->region == REGION_MICRO;
-    for (int64_t i = 0; mean && i < count; i++) to[i] /= pieces(p);
+    int parts = p->is_gathered ? p->gathered_pieces : pieces(p);
+    for (int64_t i = 0; mean && i < count; i++) to[i] /= parts;
 }
 
 void plan_read_probe(struct plan *p, const struct probe *probe, double *to)

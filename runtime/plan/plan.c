@@ -217,6 +217,7 @@ static struct call call_backward(struct plan *p, const struct node *n, bool *wri
         int storage = grad_storage(p, n->in[i], now);
         bool weight = p->storage[storage].where == IN_LEAF, repeated = false;
         for (int j = 0; j < i; j++) repeated |= storage_of(&din[j]) == storage;
+        INVARIANT(!repeated || i < 32, "%s: input %d repeats an earlier one, as those below 32 may", n->op->name, i);
         if (repeated) *later |= 1u << i;
         else din[i] = tensor_in(p, storage, n->in[i]->shape);
         c.beta[0][i] = written[storage] ? 1 : 0;
@@ -348,7 +349,7 @@ static void plan_calls(struct plan *p)
         count_flops(p, &c);
         if (pass == BACKWARD && c.chain != NONE) split(p, &c, &whole);
         add_call(p, to, c);
-        for (int k = 0; later >> k; k++) {
+        for (int k = 0; k < 32; k++) {
             if (!has_bit(later, k)) continue;
             struct call one = call_of_input(p, &c, k);
             if (one.chain != NONE) split(p, &one, &whole);

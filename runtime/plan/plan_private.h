@@ -59,7 +59,8 @@ struct plan {
     struct state *state; bool borrows; char *memory, *carries;     /* borrows: the arena of another plan */
     void **separate;                                                /* or an allocation for each storage */
     size_t scratch, seeds;                                  /* where they lie: in the arena, among the carries */
-    char *gathered; bool fetching, is_gathered;                     /* the carries as the host last saw them */
+    /* The carries as the host last saw them, of a step of so many micro-batches of all ranks. */
+    char *gathered; bool fetching, is_gathered; int gathered_pieces;
     bool ran; void *recording; double recorded_flops;               /* of a step; after the first */
     /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take
        the largest up to maxes */
