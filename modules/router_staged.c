@@ -204,7 +204,7 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct traits choice = module_traits(self);
-    struct routing r = { .experts = experts, .k = c->top_k, .uneven = choice.uneven,
+    struct routing r = { .experts = experts, .k = c->top_k, .uneven = module_traits(c->select).uneven,
                          .keyless = choice.keyless, .largest_keys = choice.largest_keys, .input = u,
                          .gate_on = (enum gate_on)c->gate_on };
     const struct module *m = c->noise.module;
