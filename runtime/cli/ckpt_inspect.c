@@ -188,7 +188,7 @@ enum code ckpt_inspect(const struct call *c)
     struct looked all = look(o.file, pattern, n, n > 0 || json);
     enum code code = n && !all.n ? cli_fail(CODE_INPUT, "%s: has no tensor '%s'", o.c.path, pattern[0]) : CODE_OK;
     if (code == CODE_OK && json)
-        print_json(json_pack("{s:s, s:O?, s:I, s:s, s:O?, s:o}", "path", o.c.path, "extra", o.extra, "bytes",
+        print_json(json_pack("{s:s, s:O?, s:I, s:s, s:o?, s:o}", "path", o.c.path, "extra", o.extra, "bytes",
                              (json_int_t)o.c.bytes, "xxh128", o.c.hash, "step",
                              o.extra ? json_integer(o.c.step) : NULL, "tensors", tensors_json(&all)));
     else if (code == CODE_OK) {
