@@ -330,7 +330,8 @@ static void test_kill(void **state)
         struct confirmed c = kill_writer(false, slow * (30000 + (long)key_below(key, (uint64_t)k, 60000)));
         for (int again = 0; again <= k % 3; again++) {
             if (again) {
-                struct confirmed more = kill_writer(true, slow * (20000 + (long)key_below(key, 1000 + (uint64_t)k, 60000)));
+                long wait = 20000 + (long)key_below(key, 1000 + (uint64_t)k, 60000);
+                struct confirmed more = kill_writer(true, slow * wait);
                 if (more.train > c.train) c = more;
             }
             if (access(path, F_OK) < 0) { assert_int_equal(c.train, 0); break; }
