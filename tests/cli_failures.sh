@@ -109,14 +109,14 @@ equal b checkpoints
 echo "a killed study: its runs end by themselves"
 
 # ---- SIGTERM and SIGINT at any moment ----
-i=0 stopped=0 slowest=0 anew="run study.lua --out c --set train.eval_tokens=5120 --set train.steps=600"
+i=0 stopped=0 slowest=0 span=0.15 anew="run study.lua --out c --set train.eval_tokens=5120 --set train.steps=600"
 command=$anew
 leaves 0 "$sluice" run study.lua --out calm-c --set train.eval_tokens=5120 --set train.steps=600 -j2
 while [ $i -lt "$signals" ]; do
     i=$((i + 1))
     "$sluice" $command -j2 --progress none >log 2>&1 &
     study=$!
-    sleep "$(random $i 0.15)"
+    sleep "$(random $i $span)"
     before=$(now)
     [ $((i % 2)) = 0 ] && kill -TERM $study 2>/dev/null || kill -INT $study 2>/dev/null || true
     got=0
@@ -134,7 +134,7 @@ while [ $i -lt "$signals" ]; do
     0) look equal calm-c/s c/s checkpoints
         rm -r c
         command=$anew ;;
-    130 | 143) ;;                                           # before anything had begun
+    130 | 143) span=$(awk "BEGIN { print 2 * $span }") ;;   # before anything had begun: a slow machine
     *) fail "exit code $got" ;;
     esac
 done
