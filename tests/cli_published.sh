@@ -15,7 +15,7 @@ return sl.study { name = "s", base = sl.preset "$1", data = "synthetic", train =
                   baseline = "base",
   variants = { base = {}, muon = { ["train.optim"] = "muon" } } }
 LUA
-  timeout 20 "$sluice" plan "$work/study.lua" --json >"$work/plan.json" || fail "plan of $1: exit code $?"
+  timeout 60 "$sluice" plan "$work/study.lua" --json >"$work/plan.json" || fail "plan of $1: exit code $?"
   python3 - "$work/plan.json" "$@" <<'PYTHON' || fail "plan of $1"
 import json, sys
 name, params, kv, least = sys.argv[2], *map(int, sys.argv[3:])
@@ -31,7 +31,7 @@ PYTHON
 
 # Every weight is listed once, with what moves it.
 weights() {
-  timeout 20 "$sluice" plan "$work/study.lua" --weights "$1" >"$work/weights" || fail "weights of $1: exit code $?"
+  timeout 60 "$sluice" plan "$work/study.lua" --weights "$1" >"$work/weights" || fail "weights of $1: exit code $?"
   python3 - "$work/weights" "$work/plan.json" "$@" <<'PYTHON' || fail "weights of $1"
 import json, sys
 rows = [line.split() for line in open(sys.argv[1])][1:]
