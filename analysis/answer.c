@@ -1,5 +1,6 @@
 /* Sentences and JSON of a comparison. */
 #include "answer.h"
+#include "export.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -132,16 +133,10 @@ void answer_sentence(const struct comparison *c, int arm, char *out, size_t size
     if (a->verdict != VERDICT_BASELINE) append_doubts(c, a, out, size);
 }
 
-/* JSON has no NaN. */
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *reading_json(const struct reading *o)
 {
     json_t *j = json_pack("{s:i, s:s, s:o}", "replicate", o->run->replicate,
-                          "status", condition_name(o->run->condition), "value", number(o->value));
+                          "status", condition_name(o->run->condition), "value", export_number(o->value));
     if (o->step >= 0) json_object_set_new(j, "step", json_integer(o->step));
     if (!o->counted) json_object_set_new(j, "not_counted", json_string(o->why));
     if (o->untaught) json_object_set_new(j, "not_learned", json_true());
@@ -155,32 +150,33 @@ static json_t *arm_json(const struct comparison *c, int arm)
     json_t *runs = json_array();
     for (int i = 0; i < a->total; i++) json_array_append_new(runs, reading_json(&c->reading[a->first + i]));
     json_t *j = json_pack("{s:s, s:i, s:i, s:o, s:o, s:I, s:I, s:o, s:I, s:o}", "variant", a->variant->name,
-                          "runs_asked", a->total, "n", a->n, "mean", number(a->mean), "sd", number(a->sd),
+                          "runs_asked", a->total, "n", a->n, "mean", export_number(a->mean), "sd", export_number(a->sd),
                           "params_total", (json_int_t)a->variant->counts.total,
                           "params_active", (json_int_t)a->variant->counts.active,
-                          "train_flops_per_token", number(a->variant->train_flops_per_token),
+                          "train_flops_per_token", export_number(a->variant->train_flops_per_token),
                           "kv_bytes_per_token", (json_int_t)a->variant->kv_bytes_per_token, "runs", runs);
     if (compare_is_baseline(c, arm)) return j;
     json_object_set_new(j, "baseline", json_string(compare_baseline(c, a)->variant->name));
     char sentence[ANSWER_SIZE];
     answer_sentence(c, arm, sentence, sizeof sentence);
     json_object_set_new(j, "paired", json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}",
-                                               "pairs", a->paired.n, "delta", number(a->paired.delta),
-                                               "sd", number(a->paired.sd),
-                                               "ci_low", number(a->paired.delta - a->paired.half),
-                                               "ci_high", number(a->paired.delta + a->paired.half),
-                                               "p", number(a->paired.p), "p_family", number(a->p),
-                                               "rho", number(a->rho), "detectable", number(a->detectable),
-                                               "median", number(a->median), "wins", a->wins));
-    json_object_set_new(j, "spread", json_pack("{s:o, s:o, s:o, s:b}", "sd_variant", number(a->spread.variant),
-                                               "sd_baseline", number(a->spread.baseline), "p", number(a->spread.p),
+                                               "pairs", a->paired.n, "delta", export_number(a->paired.delta),
+                                               "sd", export_number(a->paired.sd),
+                                               "ci_low", export_number(a->paired.delta - a->paired.half),
+                                               "ci_high", export_number(a->paired.delta + a->paired.half),
+                                               "p", export_number(a->paired.p), "p_family", export_number(a->p),
+                                               "rho", export_number(a->rho), "detectable", export_number(a->detectable),
+                                               "median", export_number(a->median), "wins", a->wins));
+    json_object_set_new(j, "spread", json_pack("{s:o, s:o, s:o, s:b}", "sd_variant", export_number(a->spread.variant),
+                                               "sd_baseline", export_number(a->spread.baseline),
+                                               "p", export_number(a->spread.p),
                                                "differ", a->spread.differ));
     json_object_set_new(j, "verdict_rests_on_seeds", json_integer(a->rests));
-    json_object_set_new(j, "unpaired", json_pack("{s:o, s:o, s:o, s:o, s:o}", "delta", number(a->welch.delta),
-                                                 "df", number(a->welch.df),
-                                                 "ci_low", number(a->welch.delta - a->welch.half),
-                                                 "ci_high", number(a->welch.delta + a->welch.half),
-                                                 "p", number(a->welch.p)));
+    json_object_set_new(j, "unpaired", json_pack("{s:o, s:o, s:o, s:o, s:o}", "delta", export_number(a->welch.delta),
+                                                 "df", export_number(a->welch.df),
+                                                 "ci_low", export_number(a->welch.delta - a->welch.half),
+                                                 "ci_high", export_number(a->welch.delta + a->welch.half),
+                                                 "p", export_number(a->welch.p)));
     json_object_set_new(j, "verdict", json_string(answer_verdict[a->verdict]));
     json_object_set_new(j, "answer", json_string(sentence));
     return j;
@@ -195,8 +191,9 @@ json_t *answer_json(const struct comparison *c)
     return json_pack("{s:s, s:i, s:s, s:s, s:s?, s:s, s:o, s:s, s:i, s:f, s:s, s:o, s:o, s:o}",
                      "format", "sluice-comparison", "version", 1, "metric", c->metric, "unit", c->unit,
                      "better", c->known ? better_name[c->better] : NULL, "at", at[c->options.at],
-                     "where", c->options.at ? number(c->options.where) : json_null(), "family", stats_family[c->family],
+                     "where", c->options.at ? export_number(c->options.where) : json_null(),
+                     "family", stats_family[c->family],
                      "family_size", c->family_size, "ci_level", 1 - c->alpha,
-                     "ci_kind", simultaneous ? "simultaneous" : "single", "unigram", number(c->floor.unigram),
-                     "bigram", number(c->floor.bigram), "variants", arms);
+                     "ci_kind", simultaneous ? "simultaneous" : "single", "unigram", export_number(c->floor.unigram),
+                     "bigram", export_number(c->floor.bigram), "variants", arms);
 }

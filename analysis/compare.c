@@ -1,6 +1,7 @@
 /* Values of runs, pairs by replicate, statistics. */
 #include "compare.h"
 #include "metric.h"
+#include "base/text.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -286,16 +287,9 @@ static void fill_arm(struct comparison *c, const struct study *s, int variant, i
 
 static int find_baseline(const struct study *s, const char *name, struct err *e)
 {
-    const char **names = xcalloc((size_t)s->n_variants + 1, sizeof *names);
-    int at = -1;
-    for (int i = 0; i < s->n_variants; i++) {
-        names[i] = s->variant[i].name;
-        if (!strcmp(name, names[i])) at = i;
-    }
-    const char *near = nearest_name(name, names);
-    if (at < 0 && near) err_set(e, "no variant '%s' (did you mean '%s'?)", name, near);
-    else if (at < 0) err_set(e, "no variant '%s'", name);
-    free(names);
+    int at = study_variant(s, name);
+    char hint[HINT];
+    if (at < 0) err_set(e, "no variant '%s'%s", name, did_you_mean(study_nearest(s, name), hint));
     return at;
 }
 

@@ -103,6 +103,8 @@ static void csv_text(FILE *to, const char *text)
 }
 
 /* Shortest of 15 to 17 digits that reads back the same; "nan", "inf" or "-inf". */
+json_t *export_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
 void export_real(FILE *to, double x)
 {
     char text[40] = "nan";

@@ -15,6 +15,7 @@ int export_csv(const struct runs *runs, const struct export_options *o, FILE *to
    "step":[..],"value":[..]}]}]}; values nest as the dimensions do; not measured is null. */
 int export_json(const struct runs *runs, const struct export_options *o, FILE *to, struct err *e);
 
+json_t *export_number(double x);                            /* null: it is none that JSON has; new reference */
 /* So that reading it gives the same bits; "nan", "inf" or "-inf". */
 void export_real(FILE *to, double x);
 

@@ -2,6 +2,7 @@
 #include "runs.h"
 #include "base/process.h"
 #include "base/regular.h"
+#include "base/text.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -20,17 +21,9 @@ const char *condition_name(int condition)
     return condition < STATUS_COUNT ? status_name[condition] : own[condition - STATUS_COUNT];
 }
 
-static char *text_join(const char *a, const char *between, const char *b)
-{
-    size_t n = strlen(a) + strlen(between) + strlen(b) + 1;
-    char *out = xmalloc(n);
-    snprintf(out, n, "%s%s%s", a, between, b);
-    return out;
-}
-
 static bool holds(const char *folder, const char *name)
 {
-    char *path = text_join(folder, "/", name);
+    char *path = text_new("%s/%s", folder, name);
     bool yes = access(path, F_OK) == 0;
     free(path);
     return yes;
@@ -156,7 +149,7 @@ static void add_point(struct runs *all, int p)
     snprintf(replicate, sizeof replicate, "%d", s->point[p].replicate);
     *r = (struct run){ .all = all, .variant = s->point[p].variant, .replicate = s->point[p].replicate,
                        .condition = UNSEEN, .steps = config_integer(v->config, "train.steps") };
-    r->name = text_join(v->name, "/", replicate);
+    r->name = text_new("%s/%s", v->name, replicate);
     r->path = study_point_path(s, p, "run.h5");
 }
 
@@ -210,12 +203,12 @@ static bool is_named(const struct study *s, const char *dir)
 
 static void add_earlier(struct runs *all, const char *folder, const char *dir)
 {
-    char *whole = text_join(folder, "/", dir);
+    char *whole = text_new("%s/%s", folder, dir);
     if (holds(whole, "run.h5") && !is_named(all->study, dir)) {
         all->run = xrealloc(all->run, (size_t)(all->n + all->n_earlier + 1) * sizeof *all->run);
         all->run[all->n + all->n_earlier++] = (struct run){ .all = all, .variant = -1, .condition = UNSEEN,
                                                             .name = xstrdup(dir),
-                                                            .path = text_join(whole, "/", "run.h5") };
+                                                            .path = text_new("%s/run.h5", whole) };
     }
     free(whole);
 }
@@ -227,10 +220,10 @@ static void find_earlier(struct runs *all, const char *folder)
     int n = scandir(folder, &variant, is_folder, alphasort);
     for (int v = 0; v < n; free(variant[v++])) {
         struct dirent **replicate = NULL;
-        char *below = text_join(folder, "/", variant[v]->d_name);
+        char *below = text_new("%s/%s", folder, variant[v]->d_name);
         int m = scandir(below, &replicate, is_folder, alphasort);
         for (int k = 0; k < m; free(replicate[k++])) {
-            char *dir = text_join(variant[v]->d_name, "/", replicate[k]->d_name);
+            char *dir = text_new("%s/%s", variant[v]->d_name, replicate[k]->d_name);
             add_earlier(all, folder, dir);
             free(dir);
         }
@@ -258,7 +251,7 @@ int runs_open(const char *path, struct runs **out, struct err *e)
     else if (!S_ISDIR(s.st_mode)) bad = open_single(path, all, e);
     else if (runs_is_study(path)) bad = open_study(path, all, e);
     else if (holds(path, "run.h5")) {
-        char *file = text_join(path, "/", "run.h5");
+        char *file = text_new("%s/run.h5", path);
         bad = open_single(file, all, e);
         free(file);
     }

@@ -35,12 +35,11 @@ static int numbers_of(const struct view *v, struct number out[NUMBERS])
 
 /* ---- JSON ---- */
 
-static json_t *real_of(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 static json_t *list_of(const double *x, int64_t n)
 {
     json_t *list = json_array();
-    for (int64_t i = 0; i < n; i++) json_array_append_new(list, real_of(x[i]));
+    for (int64_t i = 0; i < n; i++) json_array_append_new(list, export_number(x[i]));
     return list;
 }
 
@@ -83,7 +82,7 @@ static json_t *router_json(const struct view *v)
     json_t *j = json_pack("{s:s, s:i, s:i, s:i, s:i, s:I}", "router", r->name, "layer", r->layer, "experts", r->experts,
                           "idle", r->idle, "columns", r->k, "tokens", (json_int_t)r->rows);
     for (int i = 0, n = numbers_of(v, number); i < n; i++)
-        json_object_set_new(j, number[i].name, real_of(number[i].value));
+        json_object_set_new(j, number[i].name, export_number(number[i].value));
     json_object_set_new(j, "expert_tokens", list_of(v->count, r->experts));
     json_object_set_new(j, "expert_output_rms", list_of(v->output_rms, r->experts));
     json_object_set_new(j, "expert_weight_norm", list_of(r->weight_norm, r->experts - r->idle));
@@ -104,13 +103,13 @@ json_t *views_write_json(const struct run *r, const struct views *v)
     for (int i = 0; i < v->n_moments; i++) {
         const struct moment *m = &v->moment[i];
         json_array_append_new(steps, json_pack("{s:I, s:o, s:o, s:o, s:o}", "step", (json_int_t)m->step, "loss",
-                                               real_of(m->loss), "saturation", list_of(m->shared, v->last.n),
+                                               export_number(m->loss), "saturation", list_of(m->shared, v->last.n),
                                                "saturation_chance", list_of(m->chance, v->last.n), "kept",
                                                list_of(m->kept, v->last.n)));
     }
     return json_pack("{s:s, s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "format", "sluice-routing", "version", 1,
                      "run", r->name, "step", (json_int_t)v->last.step, "tokens", (json_int_t)v->last.tokens, "loss",
-                     real_of(v->last.loss), "leak", real_of(v->leak), "routers", routers, "steps", steps,
+                     export_number(v->last.loss), "leak", export_number(v->leak), "routers", routers, "steps", steps,
                      "loss_without_best", list_of(v->closed, v->n_closed));
 }
 

@@ -1,7 +1,5 @@
 /* sluice ckpt: checkpoints and model files. */
 #include "ckpt.h"
-#include "script.h"
-#include <string.h>
 
 static const struct option options[] = {
     { "output", 'o', "PATH", "of average: the folder that the checkpoint is written into, as step-N; of convert and "
@@ -24,15 +22,10 @@ static const struct option options[] = {
 
 static enum code run(const struct call *c)
 {
-    static const struct { const char *name; enum code (*run)(const struct call *c); } verb[] = {
+    static const struct verb verbs[] = {
         { "inspect", ckpt_inspect }, { "average", ckpt_average }, { "convert", ckpt_convert }, { "map", ckpt_map },
     };
-    const char *names[COUNT(verb) + 1] = { NULL };
-    for (int i = 0; i < COUNT(verb); i++) names[i] = verb[i].name;
-    for (int i = 0; i < COUNT(verb); i++) if (strcmp(c->word[0], names[i]) == 0) return verb[i].run(c);
-    const char *near = nearest_name(c->word[0], names);
-    return near ? cli_usage(c, "no verb '%s' (did you mean '%s'?)", c->word[0], near)
-                : cli_usage(c, "no verb '%s': inspect, average, convert or map", c->word[0]);
+    return cli_verb(c, verbs, COUNT(verbs));
 }
 
 const struct command command_ckpt = {

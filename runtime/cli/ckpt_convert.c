@@ -8,7 +8,6 @@
 #include "train/trained.h"
 #include "base/text.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,9 +49,10 @@ enum code ckpt_convert(const struct call *c)
     else if (form.merged && !s->model.adapter.module->adapter)
         code = cli_fail(CODE_INPUT, "%s: adapter = \"none\": there is nothing to merge", c->word[1]);
     else {
-        if (!cli_flag(c, "raw")) trained_average(s);
         fprintf(stderr, "%s\n", was.path);
-        code = write_file(c, config, s, &form);
+        if (!cli_flag(c, "raw") && state_copy(s->leaves, s->state, s->leaves, s->state, &e))
+            code = cli_fail(CODE_INPUT, "%s", e.text);
+        else code = write_file(c, config, s, &form);
     }
     session_free(s);
     json_decref(config);
@@ -98,20 +98,12 @@ static enum code map_point(const struct call *c, const struct study *s, int poin
 /* "VARIANT" or "VARIANT/REPLICATE" */
 static int point_of(const struct call *c, const struct study *s, const char *word)
 {
-    size_t length = strcspn(word, "/");
-    char *name = xstrdup(word), *end = name + length;
-    long replicate = 0;
-    bool good = true;
-    if (word[length]) {
-        replicate = strtol(word + length + 1, &end, 10);
-        good = isdigit((unsigned char)word[length + 1]) && !*end;
-    }
-    name[length] = 0;
-    int variant = study_variant(s, name), point = variant < 0 || !good ? -1 : study_point(s, variant, (int)replicate);
-    char hint[HINT];
-    if (variant < 0)
-        cli_usage(c, "no variant '%s'%s", name, did_you_mean(study_nearest(s, name), hint));
-    else if (point < 0) cli_usage(c, "%s: the replicates of a variant are 0 to %d", word, s->replicates - 1);
+    int variant = study_variant(s, word),
+        point = variant < 0 ? study_point_named(s, word) : study_point(s, variant, 0);
+    char hint[HINT], *name = text_new("%.*s", (int)strcspn(word, "/"), word);
+    if (point < 0 && study_variant(s, name) >= 0)
+        cli_usage(c, "%s: the replicates of a variant are 0 to %d", word, s->replicates - 1);
+    else if (point < 0) cli_usage(c, "no variant '%s'%s", name, did_you_mean(study_nearest(s, name), hint));
     free(name);
     return point;
 }

@@ -1,11 +1,10 @@
 /* sluice ckpt inspect: what a checkpoint or a file of weights holds. */
 #include "ckpt.h"
+#include "export.h"
 #include "status.h"
 #include "model/mapping.h"
-#include "train/checkpoint.h"
 #include "train/safetensors.h"
 #include "train/trained.h"
-#include "base/text.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -120,8 +119,6 @@ static void print_tensors(const struct looked *all, bool everything)
     table_print(t, stdout);
 }
 
-static json_t *number_or_null(double x) { return isnan(x) ? json_null() : json_real(x); }
-
 static json_t *tensors_json(const struct looked *all)
 {
     json_t *list = json_array();
@@ -130,8 +127,8 @@ static json_t *tensors_json(const struct looked *all)
         json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:I}", "tensor", l->name, "part",
                                               checkpoint_part(l->name), "type", l->type, "values",
                                               (json_int_t)l->values, "bytes", (json_int_t)l->bytes, "rms",
-                                              number_or_null(rms_of(l)), "largest",
-                                              number_or_null(l->finite ? l->largest : NAN), "not_finite",
+                                              export_number(rms_of(l)), "largest",
+                                              export_number(l->finite ? l->largest : NAN), "not_finite",
                                               (json_int_t)l->broken));
     }
     return list;
@@ -146,56 +143,33 @@ static void print_averaged(const json_t *extra)
                json_number_value(json_object_get(of, "weight")));
 }
 
-/* ---- where it lies ---- */
-
-struct opened { struct checkpoint c; json_t *extra; struct safetensors *file; };
-
-/* A run stands for its newest good checkpoint, and a checkpoint for its file. */
-static int open_path(const char *path, struct opened *o, struct err *e)
-{
-    char *file, newest[4096];
-    if (trained_is_run(path)) {
-        if (trained_newest(path, newest, sizeof newest, e)) return -1;
-        path = newest;
-    }
-    if (trained_is_file(path)) {
-        if (safetensors_open(&o->file, path, e)) return -1;
-        o->c.bytes = safetensors_bytes(o->file);
-        hash_print(safetensors_hash(o->file), o->c.hash);
-        snprintf(o->c.path, sizeof o->c.path, "%s", path);
-        return 0;
-    }
-    if (checkpoint_look(path, &o->c, &o->extra, e)) return -1;
-    file = text_new("%s/state.safetensors", path);
-    int failure = safetensors_open(&o->file, file, e);
-    free(file);
-    return failure;
-}
-
 enum code ckpt_inspect(const struct call *c)
 {
-    struct opened o = { 0 };
+    struct checkpoint at;
+    struct safetensors *file;
+    json_t *extra;
     const char **pattern;
     char bytes[FORMAT_SIZE];
     struct err e;
     if (c->n_words != 2) return cli_usage(c, "inspect one PATH");
-    if (open_path(c->word[1], &o, &e)) {
-        json_decref(o.extra);
-        return cli_fail(CODE_INPUT, "%s", e.text);
+    if (trained_open(c->word[1], &file, &at, &extra, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (!extra) {
+        at.bytes = safetensors_bytes(file);
+        hash_print(safetensors_hash(file), at.hash);
     }
     bool json = cli_flag(c, "json");
     int n = cli_values(c, "tensor", &pattern);
-    struct looked all = look(o.file, pattern, n, n > 0 || json);
-    enum code code = n && !all.n ? cli_fail(CODE_INPUT, "%s: has no tensor '%s'", o.c.path, pattern[0]) : CODE_OK;
+    struct looked all = look(file, pattern, n, n > 0 || json);
+    enum code code = n && !all.n ? cli_fail(CODE_INPUT, "%s: has no tensor '%s'", at.path, pattern[0]) : CODE_OK;
     if (code == CODE_OK && json)
-        print_json(json_pack("{s:s, s:O?, s:I, s:s, s:o?, s:o}", "path", o.c.path, "extra", o.extra, "bytes",
-                             (json_int_t)o.c.bytes, "xxh128", o.c.hash, "step",
-                             o.extra ? json_integer(o.c.step) : NULL, "tensors", tensors_json(&all)));
+        print_json(json_pack("{s:s, s:O?, s:I, s:s, s:o?, s:o}", "path", at.path, "extra", extra, "bytes",
+                             (json_int_t)at.bytes, "xxh128", at.hash, "step",
+                             extra ? json_integer(at.step) : NULL, "tensors", tensors_json(&all)));
     else if (code == CODE_OK) {
-        printf("%-10s %s\n", o.extra ? "checkpoint" : "file", o.c.path);
-        if (o.extra) printf("%-10s %lld\n", "step", (long long)o.c.step);
-        printf("%-10s %s, XXH128 %s\n", "state", format_bytes((double)o.c.bytes, bytes), o.c.hash);
-        print_averaged(o.extra);
+        printf("%-10s %s\n", extra ? "checkpoint" : "file", at.path);
+        if (extra) printf("%-10s %lld\n", "step", (long long)at.step);
+        printf("%-10s %s, XXH128 %s\n", "state", format_bytes((double)at.bytes, bytes), at.hash);
+        print_averaged(extra);
         putchar('\n');
         if (!n) print_parts(&all);
         if (!n) putchar('\n');
@@ -203,7 +177,7 @@ enum code ckpt_inspect(const struct call *c)
     }
     free(pattern);
     arena_free(all.arena);
-    safetensors_close(o.file);
-    json_decref(o.extra);
+    safetensors_close(file);
+    json_decref(extra);
     return code;
 }

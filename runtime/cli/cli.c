@@ -194,6 +194,22 @@ int cli_values(const struct call *c, const char *name, const char ***values)
     return n;
 }
 
+enum code cli_verb(const struct call *c, const struct verb *verb, int n)
+{
+    const char *name = c->word[0], **names = xcalloc((size_t)n + 1, sizeof *names), *near;
+    char known[256] = "";
+    for (int i = 0; i < n; i++) {
+        size_t at = strlen(known);
+        names[i] = verb[i].name;
+        snprintf(known + at, sizeof known - at, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " or ", names[i]);
+    }
+    near = nearest_name(name, names);
+    free(names);
+    for (int i = 0; i < n; i++) if (strcmp(name, verb[i].name) == 0) return verb[i].run(c);
+    return near ? cli_usage(c, "no verb '%s' (did you mean '%s'?)", name, near)
+                : cli_usage(c, "no verb '%s': %s", name, known);
+}
+
 int cli_integer(const struct call *c, const char *name, int64_t low, int64_t high, int64_t *value)
 {
     const struct given *g = last_given(c, name);

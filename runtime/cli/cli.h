@@ -57,6 +57,9 @@ bool cli_flag(const struct call *c, const char *name);
 const char *cli_value(const struct call *c, const char *name, const char *otherwise);     /* the last one given */
 /* All given, malloc'd list; returns how many */
 int cli_values(const struct call *c, const char *name, const char ***values);
+/* Runs the verb that the first word names, of n; a usage error lists them. */
+struct verb { const char *name; enum code (*run)(const struct call *c); };
+enum code cli_verb(const struct call *c, const struct verb *verb, int n);
 /* A number within low..high; *value keeps its default when the option was not given. Prints the mistake and returns
    -1. */
 int cli_integer(const struct call *c, const char *name, int64_t low, int64_t high, int64_t *value);

@@ -1,6 +1,7 @@
 /* The commands, and which of them a command line calls. */
 #include "cli.h"
 #include "version.h"
+#include "base/text.h"
 #include <jansson.h>
 #include <string.h>
 
@@ -62,7 +63,6 @@ enum code commands_run(int argc, char **argv)
         names[n++] = (*c)->name;
     }
     names[n] = NULL;
-    const char *near = nearest_name(name, names);
-    if (near) return cli_usage(NULL, "no command '%s' (did you mean '%s'?)", name, near);
-    return cli_usage(NULL, "no command '%s'", name);
+    char hint[HINT];
+    return cli_usage(NULL, "no command '%s'%s", name, did_you_mean(nearest_name(name, names), hint));
 }

@@ -247,12 +247,8 @@ static enum code inspect(const struct call *c)
 
 static enum code run(const struct call *c)
 {
-    static const char *const verbs[] = { "pack", "inspect", NULL };
-    if (!strcmp(c->word[0], "pack")) return pack(c);
-    if (!strcmp(c->word[0], "inspect")) return inspect(c);
-    const char *near = nearest_name(c->word[0], verbs);
-    return near ? cli_usage(c, "no verb '%s' (did you mean '%s'?)", c->word[0], near)
-                : cli_usage(c, "no verb '%s': pack or inspect", c->word[0]);
+    static const struct verb verbs[] = { { "pack", pack }, { "inspect", inspect } };
+    return cli_verb(c, verbs, COUNT(verbs));
 }
 
 const struct command command_data = {

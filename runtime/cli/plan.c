@@ -177,8 +177,7 @@ static int estimate(const struct study *s, struct estimate *out, struct err *e)
         total += step * (double)steps * (double)variant_tokens(v) * v->train_flops_per_token /
                  ((double)variant_tokens(base) * base->train_flops_per_token) * (double)(its - taken) / (double)its;
     }
-    int jobs = pool_cores() < s->n_points ? pool_cores() : s->n_points;
-    for (int i = 0; i < s->n_variants; i++) if (variant_backend(&s->variant[i]) == BACKEND_CUDA) jobs = 1;
+    int most = study_uses_gpu(s) ? 1 : pool_cores(), jobs = most < s->n_points ? most : s->n_points;
     *out = (struct estimate){ step, total * s->replicates / jobs, jobs };
     return 0;
 }

@@ -14,19 +14,13 @@ static const struct option options[] = {
     { 0 }
 };
 
-static bool is_held(const struct held *held, int64_t step)
-{
-    for (int i = 0; i < held->n; i++) if (held->step[i] == step) return true;
-    return false;
-}
-
 static int prune_checkpoints(const char *run, int64_t keep, const struct held *held, struct removal *r, struct err *e)
 {
     struct checkpoint *list = NULL;
     char *folder = text_new("%s/checkpoints", run);
     int n = checkpoint_list(folder, &list, e), failure = n < 0 ? -1 : 0;
     for (int i = 0; i < n - keep && !failure; i++)
-        if (!is_held(held, list[i].step)) failure = remove_folder(list[i].path, LAYER_CHECKPOINT, r, e);
+        if (!checkpoint_is_held(held, list[i].step)) failure = remove_folder(list[i].path, LAYER_CHECKPOINT, r, e);
     free(list);
     free(folder);
     return failure;

@@ -1,5 +1,6 @@
 /* The table of a study's runs. */
 #include "status.h"
+#include "export.h"
 #include "metric.h"
 #include <math.h>
 #include <stdlib.h>
@@ -117,7 +118,7 @@ enum code status_unreadable(const struct runs *runs)
 
 static void set_number(json_t *j, const char *key, double x)
 {
-    json_object_set_new(j, key, isfinite(x) ? json_real(x) : json_null());
+    json_object_set_new(j, key, export_number(x));
 }
 
 json_t *status_json(const struct runs *runs)

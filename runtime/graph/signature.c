@@ -1,6 +1,7 @@
 /* Reading what ops say of themselves. */
 #include "signature.h"
 #include "ops.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -225,14 +226,6 @@ int op_knows(const struct op *op, const void *attr, struct err *e)
 
 /* ---- calls by name ---- */
 
-/* " (did you mean 'x'?)", or nothing. */
-static void near_name(const char *given, const char *const *names, char out[96])
-{
-    const char *near = nearest_name(given, names);
-    out[0] = 0;
-    if (near) snprintf(out, 96, " (did you mean '%s'?)", near);
-}
-
 static const struct op *op_find(const char *name)
 {
     for (int i = 0; op_all[i]; i++) if (strcmp(op_all[i]->name, name) == 0) return op_all[i];
@@ -293,10 +286,11 @@ static int names_check(const struct op *op, int n, const struct named *given, st
     names[known] = NULL;
     for (int i = 0; i < n; i++) {
         int k = 0;
-        char near[96];
+        char hint[HINT];
         while (names[k] && strcmp(names[k], given[i].name) != 0) k++;
-        near_name(given[i].name, names, near);
-        if (!names[k]) return err_set(e, "no input or attribute '%s'%s", given[i].name, near);
+        if (!names[k])
+            return err_set(e, "no input or attribute '%s'%s", given[i].name,
+                           did_you_mean(nearest_name(given[i].name, names), hint));
     }
     return 0;
 }
@@ -307,10 +301,9 @@ struct node *graph_call(struct graph *g, const char *name, int n, const struct n
     const struct op *op = op_find(name);
     if (!op) {
         const char *names[OP_COUNT + 1] = { NULL };
-        char near[96];
+        char hint[HINT];
         for (int i = 0; i < OP_COUNT; i++) names[i] = op_all[i]->name;
-        near_name(name, names, near);
-        return graph_fail(g, "%s: no op '%s'%s", g->path, name, near);
+        return graph_fail(g, "%s: no op '%s'%s", g->path, name, did_you_mean(nearest_name(name, names), hint));
     }
     struct err e;
     struct op_value in;

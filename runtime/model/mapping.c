@@ -85,8 +85,7 @@ struct made mapping_as(struct mapping *m, const struct leaf *l, const char *path
 {
     const struct donated *from = donor_find(m->donor, path);
     char here[64], there[64];
-    bool added = l->role == ROLE_LORA_A || l->role == ROLE_LORA_B;      /* adapters, which a donor need not have */
-    if (!from && (l->kind == LEAF_BUFFER || added)) return (struct made){ .drawn = true };
+    if (!from && (l->kind == LEAF_BUFFER || leaf_is_factor(l))) return (struct made){ .drawn = true };
     if (!from) {
         const char **known = arena_alloc(m->arena, (size_t)(m->donor->n + 1) * sizeof *known), *near;
         for (int i = 0; i < m->donor->n; i++) known[i] = m->donor->tensor[i].path;

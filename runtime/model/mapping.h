@@ -54,6 +54,9 @@ static inline bool leaf_is_own(const struct leaf *l)
                                                  !l->transient && !l->of_update && !l->of_training));
 }
 
+/* Of an adapter, which a model without adapters does not have. */
+static inline bool leaf_is_factor(const struct leaf *l) { return l->role == ROLE_LORA_A || l->role == ROLE_LORA_B; }
+
 struct mapping {
     struct arena *arena;
     const struct model_conf *model; const struct start *start; const struct donor *donor;

@@ -115,6 +115,8 @@ int study_tensors(const json_t *config, struct donor *out, struct arena *a, stru
 int study_donor(const struct study *s, int variant, struct donor *out, struct arena *a, struct err *e);
 
 int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */
+int study_point_named(const struct study *s, const char *name);             /* "gated/3"; -1: there is none */
+bool study_uses_gpu(const struct study *s);                                 /* a variant does */
 int64_t train_tokens(const struct train_conf *train, int64_t seq, int64_t steps);
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 int64_t variant_tokens_of(const struct variant *v, int64_t steps);          /* in so many of its steps; 0: all */

@@ -28,8 +28,7 @@ void study_free(struct study *s)
     free(s);
 }
 
-/* The point that "gated/3" names; -1: none. */
-static int point_named(const struct study *s, const char *name)
+int study_point_named(const struct study *s, const char *name)
 {
     for (int i = 0; i < s->n_points; i++) {
         const struct point *p = &s->point[i];
@@ -44,7 +43,7 @@ static int point_named(const struct study *s, const char *name)
 
 static int select_one(const struct study *s, const char *name, bool *wanted, struct err *e)
 {
-    int found = study_variant(s, name), point = point_named(s, name);
+    int found = study_variant(s, name), point = study_point_named(s, name);
     if (point >= 0) { wanted[point] = true; return 0; }
     char hint[HINT];
     if (found < 0)

@@ -11,6 +11,13 @@ enum backend_kind variant_backend(const struct variant *v)
     return word && strcmp(word, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU;
 }
 
+bool study_uses_gpu(const struct study *s)
+{
+    bool any = false;
+    for (int v = 0; v < s->n_variants; v++) any |= variant_backend(&s->variant[v]) == BACKEND_CUDA;
+    return any;
+}
+
 int64_t train_tokens(const struct train_conf *train, int64_t seq, int64_t steps)
 {
     struct ramps ramps = train_ramps(train, seq);

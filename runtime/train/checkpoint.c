@@ -108,7 +108,7 @@ int checkpoint_tidy(const char *dir)
     return n < 0 ? -1 : 0;
 }
 
-static bool is_among(int64_t step, const struct held *held)
+bool checkpoint_is_held(const struct held *held, int64_t step)
 {
     for (int i = 0; held && i < held->n; i++) if (held->step[i] == step) return true;
     return false;
@@ -120,7 +120,7 @@ void checkpoint_prune(const char *dir, int64_t newest, int keep, const struct he
     checkpoint_tidy(dir);                                   /* a kill amid an earlier removal */
     int n = list(dir, &entry), seen = 0;
     for (int i = 0; i < n; i++)
-        if (entry[i].step <= newest && !entry[i].old && ++seen > keep && !is_among(entry[i].step, held))
+        if (entry[i].step <= newest && !entry[i].old && ++seen > keep && !checkpoint_is_held(held, entry[i].step))
             discard(dir, entry[i].step, "");
     free(entry);
     if (keep == 0) rmdir(dir);
@@ -161,14 +161,6 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
     return failure ? -1 : 0;
 }
 
-static bool is_gone(const char *path)
-{
-    char *manifest = checkpoint_join(path, "manifest.json", "");
-    bool gone = access(manifest, F_OK) != 0;
-    free(manifest);
-    return gone;
-}
-
 int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, struct err *e)
 {
     enum { TRIES = 4 };                                     /* who writes it anew has moved it aside for a moment */
@@ -178,7 +170,7 @@ int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, st
         char *name = path_of(dir, entry[i].step, entry[i].old ? ".old" : "");
         struct err why;
         INVARIANT((size_t)snprintf(path, room, "%s", name) < room, "a checkpoint's path is too long");
-        if (entry[i].step <= most && is_gone(path) && ++tries < TRIES) {
+        if (entry[i].step <= most && !checkpoint_is(path) && ++tries < TRIES) {
             usleep(1000);
             free(entry);
             n = list(dir, &entry);

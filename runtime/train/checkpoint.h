@@ -11,6 +11,7 @@ struct checkpoint { char path[4096], hash[33]; int64_t step; uint64_t bytes; };
 
 /* Steps whose checkpoints are kept all the same; NULL: none. */
 struct held { int n; int64_t *step; };
+bool checkpoint_is_held(const struct held *held, int64_t step);
 
 /* Writes dir/step-N beside the others (making dir), replaces one of the same step, and removes all but the `keep`
    newest up to this step (0 keeps all). -1 leaves errno as the system gave it. */
@@ -27,9 +28,12 @@ int checkpoint_load(const char *path, struct leaves *leaves, struct state *state
 void checkpoint_prune(const char *dir, int64_t newest, int keep, const struct held *held);
 
 uint64_t checkpoint_bytes(const struct leaves *leaves);     /* of state.safetensors */
+bool checkpoint_is(const char *path);                       /* whether a folder has what a checkpoint's has last */
 int checkpoint_verify(const char *path, struct err *e);
-/* Which it is, every byte verified, and what was given to checkpoint_save (new reference). */
-int checkpoint_look(const char *path, struct checkpoint *out, json_t **extra, struct err *e);
+/* Opens its tensors, every byte verified: which it is, and what was given to checkpoint_save (new reference). */
+struct safetensors;
+int checkpoint_open(const char *path, struct safetensors **tensors, struct checkpoint *out, json_t **extra,
+                    struct err *e);
 
 /* What a tensor of a checkpoint belongs to: "model", or what training keeps beside it, "optim", "average", .. */
 const char *checkpoint_part(const char *path);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { VERSION = 1, MANIFEST_MOST = 1 << 26 };
 static const char state_file[] = "state.safetensors", manifest_file[] = "manifest.json";
@@ -162,36 +163,60 @@ static json_t *manifest_read(const char *folder, struct err *e)
     return j;
 }
 
-/* What the manifest says of the state. */
-static const json_t *state_of(const json_t *manifest)
+bool checkpoint_is(const char *path)
 {
-    return json_object_get(json_object_get(manifest, "files"), state_file);
+    char *manifest = checkpoint_join(path, manifest_file, "");
+    bool yes = access(manifest, F_OK) == 0;
+    free(manifest);
+    return yes;
 }
 
-/* Opens a checkpoint with every byte verified. */
-static int open_verified(const char *folder, json_t **manifest, struct safetensors **tensors, struct err *e)
+static int check_state(const char *path, const json_t *said, const struct safetensors *tensors, struct err *e)
 {
-    char digest[33], *path = checkpoint_join(folder, state_file, "");
+    char digest[33];
+    const char *want = json_string_value(json_object_get(said, "xxh128"));
+    hash_print(safetensors_hash(tensors), digest);
+    if ((json_int_t)safetensors_bytes(tensors) != json_integer_value(json_object_get(said, "bytes")))
+        return err_set(e, "%s: %llu bytes, the manifest says %lld", path,
+                       (unsigned long long)safetensors_bytes(tensors),
+                       (long long)json_integer_value(json_object_get(said, "bytes")));
+    if (want && strcmp(want, digest) == 0) return 0;
+    return err_set(e, "%s: damaged (XXH128 %s, the manifest says %s)", path, digest, want ? want : "nothing");
+}
+
+int checkpoint_open(const char *folder, struct safetensors **tensors, struct checkpoint *out, json_t **extra,
+                    struct err *e)
+{
+    json_t *manifest = manifest_read(folder, e);
     *tensors = NULL;
-    int failure = (*manifest = manifest_read(folder, e)) ? 0 : -1;
-    const json_t *file = state_of(*manifest);
-    const char *want = json_string_value(json_object_get(file, "xxh128"));
-    if (!failure) failure = safetensors_open(tensors, path, e);
+    if (!manifest) return -1;
+    const json_t *said = json_object_get(json_object_get(manifest, "files"), state_file);
+    char *path = checkpoint_join(folder, state_file, "");
+    int failure = safetensors_open(tensors, path, e) || check_state(path, said, *tensors, e);
     if (!failure) {
-        hash_print(safetensors_hash(*tensors), digest);
-        if ((json_int_t)safetensors_bytes(*tensors) != json_integer_value(json_object_get(file, "bytes")))
-            failure = err_set(e, "%s: %llu bytes, the manifest says %lld", path,
-                              (unsigned long long)safetensors_bytes(*tensors),
-                              (long long)json_integer_value(json_object_get(file, "bytes")));
-        else if (!want || strcmp(want, digest))
-            failure = err_set(e, "%s: damaged (XXH128 %s, the manifest says %s)", path, digest,
-                              want ? want : "nothing");
+        *out = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")),
+                                    .bytes = safetensors_bytes(*tensors) };
+        snprintf(out->path, sizeof out->path, "%s", folder);
+        snprintf(out->hash, sizeof out->hash, "%s", json_string_value(json_object_get(said, "xxh128")));
+        *extra = json_incref(json_object_get(manifest, "extra"));
+    } else {
+        safetensors_close(*tensors);
+        *tensors = NULL;
     }
     free(path);
-    if (!failure) return 0;
-    safetensors_close(*tensors);
-    json_decref(*manifest);
-    return -1;
+    json_decref(manifest);
+    return failure ? -1 : 0;
+}
+
+int checkpoint_verify(const char *path, struct err *e)
+{
+    struct checkpoint c;
+    struct safetensors *tensors;
+    json_t *extra;
+    if (checkpoint_open(path, &tensors, &c, &extra, e)) return -1;
+    json_decref(extra);
+    safetensors_close(tensors);
+    return 0;
 }
 
 const char *checkpoint_part(const char *path)
@@ -202,35 +227,6 @@ const char *checkpoint_part(const char *path)
         if (strncmp(path, parts[i], length) == 0 && path[length] == '.') return parts[i];
     }
     return "model";
-}
-
-static void describe(const char *path, const json_t *manifest, const struct safetensors *tensors, struct checkpoint *c)
-{
-    *c = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")),
-                              .bytes = safetensors_bytes(tensors) };
-    snprintf(c->path, sizeof c->path, "%s", path);
-    snprintf(c->hash, sizeof c->hash, "%s", json_string_value(json_object_get(state_of(manifest), "xxh128")));
-}
-
-int checkpoint_look(const char *path, struct checkpoint *out, json_t **extra, struct err *e)
-{
-    json_t *manifest;
-    struct safetensors *tensors;
-    if (open_verified(path, &manifest, &tensors, e) < 0) return -1;
-    describe(path, manifest, tensors, out);
-    *extra = json_incref(json_object_get(manifest, "extra"));
-    safetensors_close(tensors);
-    json_decref(manifest);
-    return 0;
-}
-
-int checkpoint_verify(const char *path, struct err *e)
-{
-    struct checkpoint c;
-    json_t *extra = NULL;
-    int failure = checkpoint_look(path, &c, &extra, e);
-    json_decref(extra);
-    return failure;
 }
 
 static int same_tensor(const struct stored *have, const struct stored *want, struct err *e)
@@ -277,21 +273,19 @@ static int compare(const struct safetensors *s, const struct leaves *leaves, str
 int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out,
                     json_t **extra, struct err *e)
 {
-    json_t *manifest;
     struct safetensors *tensors;
     *extra = NULL;
-    if (open_verified(path, &manifest, &tensors, e) < 0) return -1;
+    if (checkpoint_open(path, &tensors, out, extra, e)) return -1;
     int failure = compare(tensors, leaves, e);
-    if (failure) err_prefix(e, "%s: ", path);
+    if (failure) {
+        err_prefix(e, "%s: ", path);
+        json_decref(*extra);
+        *extra = NULL;
+    }
     for (int i = 0; i < leaves->n && !failure; i++) {
         const struct leaf *l = leaves->leaf[i];
         if (saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
     }
-    if (!failure) {
-        describe(path, manifest, tensors, out);
-        *extra = json_incref(json_object_get(manifest, "extra"));
-    }
     safetensors_close(tensors);
-    json_decref(manifest);
     return failure;
 }

@@ -13,18 +13,16 @@ static const char config_key[] = "sluice.config";
 
 /* ---- writing ---- */
 
-static bool is_factor(const struct leaf *l) { return l->role == ROLE_LORA_A || l->role == ROLE_LORA_B; }
-
 static bool is_written(const struct leaf *l, const struct model_form *form)
 {
-    return leaf_is_own(l) && !(form->merged && is_factor(l));
+    return leaf_is_own(l) && !(form->merged && leaf_is_factor(l));
 }
 
 static struct stored tensor_of(const struct leaf *l, const struct model_form *form)
 {
     bool matrix = l->kind == LEAF_WEIGHT && l->values.rank > 1;
     struct stored t = { .name = l->path, .dtype = matrix ? form->dtype : "F32", .rank = l->values.rank };
-    t.bytes = (uint64_t)shape_count(l->values) * (*t.dtype == 'F' && t.dtype[1] == '3' ? 4 : 2);
+    t.bytes = (uint64_t)shape_count(l->values) * (strcmp(t.dtype, "F32") == 0 ? 4 : 2);
     for (int i = 0; i < t.rank; i++) t.dim[i] = l->values.dim[i];
     return t;
 }

@@ -336,13 +336,6 @@ static void mask_signals(struct runner *r)
 }
 
 /* Runs that share a GPU only slow each other down. */
-static bool uses_gpu(const struct study *s)
-{
-    bool any = false;
-    for (int v = 0; v < s->n_variants; v++) any |= variant_backend(&s->variant[v]) == BACKEND_CUDA;
-    return any;
-}
-
 static double *step_tokens(const struct study *s)           /* malloc'd */
 {
     double *tokens = xcalloc((size_t)s->n_variants, sizeof *tokens);
@@ -357,7 +350,7 @@ static void divide_cores(struct runner *r)
 {
     const struct run_options *o = r->options;
     int cores = pool_cores();
-    r->jobs = o->jobs ? o->jobs : uses_gpu(r->study) ? 1 : o->threads ? cores / o->threads : cores;
+    r->jobs = o->jobs ? o->jobs : study_uses_gpu(r->study) ? 1 : o->threads ? cores / o->threads : cores;
     if (r->jobs > r->study->n_points) r->jobs = r->study->n_points;
     if (r->jobs < 1) r->jobs = 1;
     if (r->jobs > MOST_JOBS) r->jobs = MOST_JOBS;

@@ -110,17 +110,12 @@ static int fill(struct session *s, struct donor_file *from, uint64_t seed, struc
     return failure;
 }
 
-/* A checkpoint's weights, or a file of such. */
 static int open_file(struct safetensors **file, const char *path, struct err *e)
 {
-    struct stat st;
-    char *inner = NULL;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        if (checkpoint_verify(path, e)) return -1;
-        inner = text_new("%s/state.safetensors", path);
-    }
-    int failure = safetensors_open(file, inner ? inner : path, e);
-    free(inner);
+    struct checkpoint c;
+    json_t *extra;
+    int failure = trained_open(path, file, &c, &extra, e);
+    json_decref(extra);
     return failure;
 }
 

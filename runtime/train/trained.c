@@ -1,6 +1,7 @@
 /* Run file, checkpoints and model files as what remains of a run. */
 #include "trained.h"
 #include "model_file.h"
+#include "safetensors.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -23,28 +24,29 @@ bool trained_is_file(const char *path)
     return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
-static bool is_checkpoint(const char *path) { return holds(path, "manifest.json"); }
 bool trained_is_run(const char *path) { return holds(path, "run.h5"); }
+
+/* Cuts the last name off, and slashes behind it; where there is none nothing is left. */
+static void to_parent(char *path)
+{
+    size_t n = strlen(path);
+    while (n && path[n - 1] == '/') n--;
+    while (n && path[n - 1] != '/') n--;
+    path[n ? n - 1 : 0] = 0;
+}
 
 /* RUN/checkpoints/step-N */
 int trained_run(const char *path, char *run, size_t room, struct err *e)
 {
-    char *folder = xstrdup(path), *slash = strrchr(folder, 0);
-    for (int up = trained_is_run(path) ? 2 : 0; up < 2 && slash; up++) {
-        while ((slash = strrchr(folder, '/')) && !slash[1]) *slash = 0;
-        if (slash) *slash = 0;
-    }
-    bool found = slash && trained_is_run(folder);
-    snprintf(run, room, "%s", folder);
-    free(folder);
-    return found ? 0 : err_set(e, "%s: is no run, and no checkpoint in a run's folder", path);
+    snprintf(run, room, "%s", path);
+    for (int up = trained_is_run(path) ? 2 : 0; up < 2; up++) to_parent(run);
+    return *run && trained_is_run(run) ? 0 : err_set(e, "%s: is no run, and no checkpoint in a run's folder", path);
 }
 
 static json_t *config_of_run(const char *run, struct err *e)
 {
-    char *path;
+    char *path = text_new("%s/run.h5", run);
     struct reader *r;
-    path = text_new("%s/run.h5", run);
     int failure = reader_open(&r, path, e);
     free(path);
     if (failure) return NULL;
@@ -59,18 +61,20 @@ static json_t *config_of_run(const char *run, struct err *e)
 static json_t *config_of_checkpoint(const char *path, struct err *e)
 {
     struct checkpoint c;
+    struct safetensors *tensors;
     json_t *extra, *config;
     char run[4096];
-    if (checkpoint_look(path, &c, &extra, e)) return NULL;
+    if (checkpoint_open(path, &tensors, &c, &extra, e)) return NULL;
     config = json_incref(json_object_get(extra, "config"));
     json_decref(extra);
+    safetensors_close(tensors);
     return config ? config : trained_run(path, run, sizeof run, e) ? NULL : config_of_run(run, e);
 }
 
 json_t *trained_config(const char *path, struct err *e)
 {
     return trained_is_file(path) ? model_file_config(path, e)
-         : is_checkpoint(path) ? config_of_checkpoint(path, e)
+         : checkpoint_is(path) ? config_of_checkpoint(path, e)
          : config_of_run(path, e);
 }
 
@@ -99,18 +103,20 @@ int trained_load(const char *path, struct session *s, struct checkpoint *c, stru
         snprintf(c->path, sizeof c->path, "%s", path);
         return model_file_read(path, s->leaves, s->state, e);
     }
-    if (is_checkpoint(path)) return load_checkpoint(path, s, c, e);
+    if (checkpoint_is(path)) return load_checkpoint(path, s, c, e);
     return trained_newest(path, newest, sizeof newest, e) ? -1 : load_checkpoint(newest, s, c, e);
 }
 
-void trained_average(struct session *s)
+int trained_open(const char *path, struct safetensors **tensors, struct checkpoint *c, json_t **extra, struct err *e)
 {
-    for (int i = 0; i < s->leaves->n; i++) {
-        const struct leaf *l = s->leaves->leaf[i], *average = leaves_average(s->leaves, l);
-        if (!average) continue;
-        void *values = xmalloc(leaf_bytes(l));
-        state_get(s->state, average, values);
-        state_put(s->state, l, values);
-        free(values);
+    char newest[4096];
+    *extra = NULL;
+    if (trained_is_run(path)) {
+        if (trained_newest(path, newest, sizeof newest, e)) return -1;
+        path = newest;
     }
+    if (!trained_is_file(path)) return checkpoint_open(path, tensors, c, extra, e);
+    *c = (struct checkpoint){ .step = 0 };
+    snprintf(c->path, sizeof c->path, "%s", path);
+    return safetensors_open(tensors, path, e);
 }
