@@ -51,8 +51,6 @@ static __device__ inline void nth_largest(uint64_t (&nth)[COLUMNS], const KEYS &
 
 /* ---- topk_columns ---- */
 
-struct choice { int64_t groups, c; };
-
 /* Keys of some columns of a group: the word, then how many tokens of the group come after. */
 struct token_keys {
     const float *key;
@@ -105,7 +103,7 @@ choice_mean(const float *threshold, float *mean, int64_t groups, int experts)
 
 static void choice_forward(const struct args *a)
 {
-    const struct choice *at = (const struct choice *)a->attr;
+    const struct topk_columns_attr *at = (const struct topk_columns_attr *)a->attr;
     int tokens = (int)(a->in[0].shape.dim[0] / at->groups), experts = (int)a->in[0].shape.dim[1],
         tiles = (experts + TOKEN_COLUMNS - 1) / TOKEN_COLUMNS, tie_bits = bits_for(tokens);
     struct token_keys keys = { reals(&a->in[0]), (int64_t)tokens * TOKEN_COLUMNS, at->c, tokens, experts, 0, tie_bits,
@@ -120,7 +118,6 @@ TWIN(topk_columns, choice_forward);
 /* ---- drop_over_capacity ---- */
 
 enum { INDEX, GATE, ROOM };
-struct room { int64_t experts, groups, capacity, first; };
 
 /* Keys of a group's pairs, of some experts: the gate's word or none, then how many pairs have less priority. */
 struct pair_keys {
@@ -193,14 +190,14 @@ static __global__ void __launch_bounds__(WARP) drop_share(const int32_t *numbers
     if (threadIdx.x == 0) *share = pairs > 0 ? (float)(dropped / pairs) : 0;
 }
 
-static int64_t room_tiles(const struct room *at)
+static int64_t room_tiles(const struct drop_over_capacity_attr *at)
 {
     return at->groups * ((at->experts + PAIR_COLUMNS - 1) / PAIR_COLUMNS);
 }
 
 static void room_forward(const struct args *a)
 {
-    const struct room *at = (const struct room *)a->attr;
+    const struct drop_over_capacity_attr *at = (const struct drop_over_capacity_attr *)a->attr;
     int k = (int)a->in[INDEX].shape.dim[1], tokens = (int)(a->in[INDEX].shape.dim[0] / at->groups);
     int64_t pairs = (int64_t)tokens * k, tiles = room_tiles(at);
     int tie_bits = bits_for(pairs);
@@ -216,7 +213,7 @@ static void room_forward(const struct args *a)
 
 static size_t room_scratch(const struct args *a)
 {
-    return (size_t)room_tiles((const struct room *)a->attr) * 2 * sizeof(int32_t);
+    return (size_t)room_tiles((const struct drop_over_capacity_attr *)a->attr) * 2 * sizeof(int32_t);
 }
 
 TWIN(drop_over_capacity, room_forward, NULL, NULL, room_scratch);

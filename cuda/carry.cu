@@ -18,7 +18,7 @@ static void forward(const struct args *a)
     int64_t n = shape_count(a->out[0].shape);
     const int32_t *counts = a->in[0].format == FORMAT_I32 ? ints(&a->in[0]) : NULL;
     LAUNCH(a, carry_on, grid_for(a, n, BLOCK), BLOCK, 0, view_of(a->in[0]), counts, reals(&a->out[0]),
-           (enum carry) * (const int64_t *)a->attr, a->step->micro == 0, n);
+           (enum carry)((const struct carry_attr *)a->attr)->how, a->step->micro == 0, n);
 }
 
 TWIN(carry, forward);

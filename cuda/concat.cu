@@ -48,8 +48,6 @@ TWIN(concat, concat_forward, concat_backward);
 
 /* ---- columns: x[t, from + i] for i in [0,n);  dx is dy there, and 0 elsewhere ---- */
 
-struct range { int64_t from, n; };
-
 ROWS_KERNEL columns_clear(struct rows r, struct view dy, struct view dx, int from, int n)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r))
@@ -65,7 +63,7 @@ ROWS_KERNEL columns_clear(struct rows r, struct view dy, struct view dx, int fro
 
 static void columns_forward(const struct args *a)
 {
-    const struct range *r = (const struct range *)a->attr;
+    const struct columns_attr *r = (const struct columns_attr *)a->attr;
     struct sum y = { view_of(a->out[0]), 0 };
     move(a, r->n, view_of(a->in[0]), { r->from, shape_last(a->in[0].shape) }, y, { 0, r->n });
 }
@@ -73,7 +71,7 @@ static void columns_forward(const struct args *a)
 /* Whoever is the first to write dx clears the columns that are not its own. */
 static void columns_backward(const struct args *a)
 {
-    const struct range *r = (const struct range *)a->attr;
+    const struct columns_attr *r = (const struct columns_attr *)a->attr;
     struct view dy = view_of(a->dout[0]);
     struct sum dx = sum_of(a, 0);
     if (!dx.to.data) return;

@@ -7,8 +7,6 @@
 enum { X, W, START, POS, STATE };
 enum { PER_LINE = 128, MOST_LINES = 256 };                  /* tokens whose dw one line sums, until there are many */
 
-struct conv1d_attr { int64_t dilation, silu; };
-
 /* reach: how many tokens before its own one reads. */
 struct conv {
     struct rows rows;

@@ -4,8 +4,6 @@
 
 enum { THREADS = 1024, SHARED = 48 << 10 };
 
-struct count_attr { int64_t experts, parts, groups, once; };
-
 static __global__ void __launch_bounds__(THREADS, 1)
 count_group(const int32_t *index, float *count, float *all, int tokens, int k, int experts, int parts, bool once)
 {
@@ -33,7 +31,7 @@ count_group(const int32_t *index, float *count, float *all, int tokens, int k, i
 
 static void count_groups(const struct args *a)
 {
-    const struct count_attr *at = (const struct count_attr *)a->attr;
+    const struct count_chosen_attr *at = (const struct count_chosen_attr *)a->attr;
     int bytes = (int)(at->parts * sizeof(int32_t));
     INVARIANT(bytes <= SHARED, "count_chosen of %d parts", (int)at->parts);
     LAUNCH(a, count_group, (unsigned)at->groups, THREADS, bytes, ints(&a->in[0]), reals(&a->out[0]), reals(&a->out[1]),

@@ -171,6 +171,8 @@ static struct incoming incoming_of(const struct args *a, int64_t first, bool nar
     return { nll ? nll + first : NULL, lse ? lse + first : NULL, true, narrow };
 }
 
+static double softcap_of(const struct args *a) { return ((const struct cross_entropy_attr *)a->attr)->softcap; }
+
 template <bool CAPPED>
 static void rows_of_chunk(const struct args *a, const struct chunk &c, int64_t first, int64_t n, bool outputs,
                           bool gradients)
@@ -178,14 +180,14 @@ static void rows_of_chunk(const struct args *a, const struct chunk &c, int64_t f
     const struct report none = {};
     const struct incoming nothing = {};
     LAUNCH(a, cross_entropy_rows<CAPPED>, (unsigned)n, row_threads(c.w.rows), 0, (float *)c.logits.data, (int)c.w.rows,
-           ints(&a->in[TARGET]) + first, (float)*(const double *)a->attr, outputs ? report_of(a, first) : none,
+           ints(&a->in[TARGET]) + first, (float)softcap_of(a), outputs ? report_of(a, first) : none,
            gradients ? incoming_of(a, first, c.narrow) : nothing, device_of(a)->fault);
 }
 
 /* dh = dx w;  dw = dx^T h, chunk after chunk. Forward wants the outputs, backward the gradients, joint both. */
 static void chunks(const struct args *a, bool outputs, bool gradients)
 {
-    double cap = *(const double *)a->attr;
+    double cap = softcap_of(a);
     struct chunk c = chunk_of(a);
     char *rest = (char *)a->scratch + logits_bytes(c);
     int64_t tokens = c.h.rows, most = c.logits.rows;

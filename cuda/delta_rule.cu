@@ -6,8 +6,6 @@
 
 enum { THREADS = 128, STAGED = 2048 };                      /* STAGED: values of keys that are loaded at a time */
 
-struct delta_attr { double scale; int64_t delta, chunk; };
-
 template <int LN, int PER>
 static __global__ void __launch_bounds__(THREADS, PER == 8 ? 4 : PER == 16 ? 3 : 2)
 delta_rule_forward(struct delta s, struct view q, struct view k, struct view v, const float *g, const float *beta,
@@ -83,7 +81,7 @@ delta_rule_forward(struct delta s, struct view q, struct view k, struct view v, 
 
 struct delta delta_of(const struct args *a)
 {
-    const struct delta_attr *at = (const struct delta_attr *)a->attr;
+    const struct delta_rule_attr *at = (const struct delta_rule_attr *)a->attr;
     struct shape q = a->in[Q].shape, v = a->in[V].shape, start = a->in[START].shape;
     struct delta s = {};
     s.batch = (int)start.dim[0];

@@ -3,8 +3,6 @@
 #include "kernel.cuh"
 #include "base/draw.h"
 
-struct hash_attr { int64_t experts, k; uint64_t seed; };
-
 static __device__ inline uint32_t prime_to(uint32_t experts, uint32_t bits)
 {
     for (uint32_t x = 1 + bits % experts;; x++) {
@@ -32,7 +30,7 @@ hash_experts(const int32_t *ids, int32_t *index, int tokens, uint32_t experts, i
 
 static void hash_tokens(const struct args *a)
 {
-    const struct hash_attr *at = (const struct hash_attr *)a->attr;
+    const struct hash_ids_attr *at = (const struct hash_ids_attr *)a->attr;
     int64_t tokens = shape_count(a->in[0].shape);
     LAUNCH(a, hash_experts, grid_for(a, tokens, BLOCK), BLOCK, 0, ints(&a->in[0]), ints(&a->out[0]), (int)tokens,
            (uint32_t)at->experts, (int)at->k, key_mixed({ at->seed, PURPOSE_HASH, 0, 0 }));

@@ -4,8 +4,6 @@
 enum { K, ENTRIES, CHOSEN, START, POS, PLACE };
 enum { KEYS, INDEX };                                       /* outputs */
 
-struct attr { int64_t window, m; };
-
 /* As in runtime/ops/join_pooled.c. */
 struct sizes {
     int seq, keys, rows, entries, width, all, window, m;
@@ -16,7 +14,7 @@ struct sizes {
 
 static struct sizes sizes_of(const struct args *a)
 {
-    const struct attr *at = (const struct attr *)a->attr;
+    const struct join_pooled_attr *at = (const struct join_pooled_attr *)a->attr;
     struct shape k = a->in[K].shape, start = a->in[START].shape, entries = a->in[ENTRIES].shape;
     bool cached = a->in[POS].data;
     int window = (int)at->window;

@@ -37,13 +37,13 @@ template <bool HELD> ROWS_KERNEL l2norm_backward(struct rows r, struct view x, s
 static void forward(const struct args *a)
 {
     LAUNCH_ROWS(a, l2norm_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->out[0]),
-                (float)*(const double *)a->attr);
+                (float)((const struct l2norm_attr *)a->attr)->eps);
 }
 
 static void backward(const struct args *a)
 {
     LAUNCH_ROWS(a, l2norm_backward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->dout[0]), sum_of(a, 0),
-                (float)*(const double *)a->attr);
+                (float)((const struct l2norm_attr *)a->attr)->eps);
 }
 
 TWIN(l2norm, forward, backward);

@@ -126,7 +126,7 @@ static void collision_rate(const struct args *a)
     int32_t *scratch = (int32_t *)a->scratch;
     struct slots table = { bits, scratch, scratch + slots, scratch + 2 * slots };
     struct batch b = { ints(&a->in[IDS]), ints(&a->in[START]), ints(&a->in[2]), (int)shape_count(a->in[0].shape),
-                       (int)a->in[0].shape.dim[1], (int)*(const int64_t *)a->attr };
+                       (int)a->in[0].shape.dim[1], (int)((const struct collision_rate_attr *)a->attr)->order };
     CUDA(cudaMemsetAsync(table.gram, 0xFF, 2 * slots * sizeof(int32_t), device_of(a)->stream));     /* FREE */
     CUDA(cudaMemsetAsync(table.grams, 0, slots * sizeof(int32_t), device_of(a)->stream));
     LAUNCH(a, collision_rate_insert, grid_for(a, b.tokens, BLOCK), BLOCK, 0, b, table);

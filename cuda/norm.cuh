@@ -4,12 +4,10 @@
 
 #include "row.cuh"
 
-struct norm_attr { double eps; int64_t zero_centred; };
-
 /* What is added to the gain; none is one of 0. */
 static inline float centre_of(const struct args *norm)
 {
-    const struct norm_attr *at = (const struct norm_attr *)norm->attr;
+    const struct rmsnorm_attr *at = (const struct rmsnorm_attr *)norm->attr;
     return norm->in[1].data ? (float)at->zero_centred : 1;
 }
 

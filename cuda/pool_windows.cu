@@ -7,8 +7,6 @@ enum { C, Z, BIAS, START, POS, STATE, ENTRIES };
 enum { Y, SHIFTED, ZERO };                                  /* outputs */
 enum { LSE };                                               /* saved */
 
-struct attr { int64_t m, overlap; };
-
 struct sizes {
     int seq, m, parts, width, row, entries, ring;
     const int32_t *start, *pos;
@@ -32,7 +30,7 @@ struct sizes {
 
 static struct sizes sizes_of(const struct args *a)
 {
-    const struct attr *at = (const struct attr *)a->attr;
+    const struct pool_windows_attr *at = (const struct pool_windows_attr *)a->attr;
     struct shape y = a->out[Y].shape;
     int parts = at->overlap ? 2 : 1;
     return { (int)a->in[START].shape.dim[1], (int)at->m, parts, (int)y.dim[2], parts * (int)y.dim[2], (int)y.dim[1],

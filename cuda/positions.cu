@@ -15,12 +15,12 @@ positions_of(const int32_t *start, const int32_t *pos, unsigned n, unsigned leng
 
 static void forward(const struct args *a)
 {
-    const int64_t *at = (const int64_t *)a->attr;           /* length, whole */
+    const struct positions_attr *at = (const struct positions_attr *)a->attr;
     struct shape start = a->in[START].shape;
     int64_t n = shape_count(start);
     LAUNCH(a, positions_of, grid_for(a, n, BLOCK), BLOCK, 0, ints(&a->in[START]),
-           a->in[POS].data ? ints(&a->in[POS]) : NULL, (unsigned)n, (unsigned)start.dim[1], (int)at[0], at[1] != 0,
-           reals(&a->out[0]));
+           a->in[POS].data ? ints(&a->in[POS]) : NULL, (unsigned)n, (unsigned)start.dim[1], (int)at->length,
+           at->whole != 0, reals(&a->out[0]));
 }
 
 TWIN(positions, forward);

@@ -8,11 +8,10 @@ enum { PARTS = 512, PART = BLOCK * LANES * 4 };   /* most blocks of a tensor; va
 
 /* What blocks hand on. */
 struct pair { double first, second; };
-struct range { double low, high; };
 
 /* Op is a struct of three functions, over values x and, if there is a second tensor, y:
 
-       static __device__ void take(float x, float y, struct range in, float *first, float *second);
+       static __device__ void take(float x, float y, struct outside_attr in, float *first, float *second);
        static __device__ double join(double a, double b);
        static __device__ double finish(struct pair all, double n);
 
@@ -34,7 +33,7 @@ template <class Op> static __device__ inline struct pair block_join(struct pair 
 /* A block that is alone finishes. */
 template <class Op>
 static __global__ void __launch_bounds__(BLOCK)
-reduce_parts(struct view x, struct view y, struct range in, struct pair *part, float *to, int64_t n)
+reduce_parts(struct view x, struct view y, struct outside_attr in, struct pair *part, float *to, int64_t n)
 {
     int64_t whole = n / LANES;
     float first = Op::begin, second = Op::begin;
@@ -78,7 +77,8 @@ static size_t scratch(const struct args *a)
     return (size_t)parts_of(shape_count(a->in[0].shape)) * sizeof(struct pair);
 }
 
-template <class Op> static void reduce(const struct args *a, struct view x, struct view y, struct range in, float *to)
+template <class Op>
+static void reduce(const struct args *a, struct view x, struct view y, struct outside_attr in, float *to)
 {
     int64_t n = shape_count(a->in[0].shape), parts = parts_of(n);
     struct pair *part = (struct pair *)a->scratch;
@@ -105,7 +105,7 @@ static void spread(const struct args *a, int input, struct view x)
 /* ---- mean_rows: the mean of each column, or of all values of a vector;  dx = dy / rows ---- */
 
 struct mean_values : summing {
-    static __device__ void take(float x, float, struct range, float *first, float *) { *first += x; }
+    static __device__ void take(float x, float, struct outside_attr, float *first, float *) { *first += x; }
     static __device__ double finish(struct pair all, double n) { return all.first / n; }
 };
 
@@ -148,12 +148,12 @@ TWIN(mean_rows, mean_rows_forward, mean_rows_backward, NULL, mean_rows_scratch);
 /* ---- weighted_sum: sum w x;  dx = dy w ---- */
 
 struct weighted_values : summing {
-    static __device__ void take(float x, float w, struct range, float *first, float *) { *first += w * x; }
+    static __device__ void take(float x, float w, struct outside_attr, float *first, float *) { *first += w * x; }
     static __device__ double finish(struct pair all, double) { return all.first; }
 };
 
 struct sum_values : summing {
-    static __device__ void take(float x, float, struct range, float *first, float *) { *first += x; }
+    static __device__ void take(float x, float, struct outside_attr, float *first, float *) { *first += x; }
     static __device__ double finish(struct pair all, double) { return all.first; }
 };
 
@@ -170,7 +170,7 @@ TWIN(weighted_sum, weighted_sum_forward, weighted_sum_backward, NULL, scratch);
 /* ---- dot: sum a b;  da = b dy, db = a dy ---- */
 
 struct dot_values : summing {
-    static __device__ void take(float x, float y, struct range, float *first, float *) { *first += x * y; }
+    static __device__ void take(float x, float y, struct outside_attr, float *first, float *) { *first += x * y; }
     static __device__ double finish(struct pair all, double) { return all.first; }
 };
 
@@ -192,7 +192,7 @@ TWIN(dot, dot_forward, dot_backward, NULL, scratch);
 struct max_values {
     static constexpr float begin = -INFINITY;
     static __device__ double join(double a, double b) { return b > a || b != b ? b : a; }
-    static __device__ void take(float x, float, struct range, float *first, float *)
+    static __device__ void take(float x, float, struct outside_attr, float *first, float *)
     {
         *first = x > *first || x != x ? x : *first;
     }
@@ -209,7 +209,7 @@ TWIN(max_all, max_all_forward, NULL, NULL, scratch);
 /* ---- rms: sqrt(mean x^2) ---- */
 
 struct rms_values : summing {
-    static __device__ void take(float x, float, struct range, float *first, float *) { *first += x * x; }
+    static __device__ void take(float x, float, struct outside_attr, float *first, float *) { *first += x * x; }
     static __device__ double finish(struct pair all, double n) { return sqrt(all.first / n); }
 };
 
@@ -219,7 +219,7 @@ TWIN(rms, rms_forward, NULL, NULL, scratch);
 /* ---- outside: the share of values that are not in [low, high]; NaN is not ---- */
 
 struct outside_values : summing {
-    static __device__ void take(float x, float, struct range in, float *first, float *)
+    static __device__ void take(float x, float, struct outside_attr in, float *first, float *)
     {
         *first += !(x >= (float)in.low && x <= (float)in.high);
     }
@@ -228,6 +228,6 @@ struct outside_values : summing {
 
 static void outside_forward(const struct args *a)
 {
-    reduce<outside_values>(a, view_of(a->in[0]), none, *(const struct range *)a->attr, reals(&a->out[0]));
+    reduce<outside_values>(a, view_of(a->in[0]), none, *(const struct outside_attr *)a->attr, reals(&a->out[0]));
 }
 TWIN(outside, outside_forward, NULL, NULL, scratch);

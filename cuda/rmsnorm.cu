@@ -69,14 +69,14 @@ static size_t scratch(const struct args *a) { return lines_bytes(rows_of(a->in[0
 
 static void forward(const struct args *a)
 {
-    const struct norm_attr *at = (const struct norm_attr *)a->attr;
+    const struct rmsnorm_attr *at = (const struct rmsnorm_attr *)a->attr;
     LAUNCH_ROWS(a, rmsnorm_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
                 (float)at->eps, centre_of(a));
 }
 
 static void add_forward(const struct args *a)
 {
-    const struct norm_attr *at = (const struct norm_attr *)a->next->attr;
+    const struct rmsnorm_attr *at = (const struct rmsnorm_attr *)a->next->attr;
     struct rows r = rows_of(a->next->in[0].shape);
     LAUNCH(a, add_rmsnorm_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[0]),
            view_of(a->in[1]), view_of(a->out[0]), view_of(a->next->in[1]), view_of(a->next->out[0]), (float)at->eps,
@@ -90,7 +90,7 @@ extern "C" kernel *fuse_add_rmsnorm(const struct args *norm)
 
 static void backward(const struct args *a)
 {
-    const struct norm_attr *at = (const struct norm_attr *)a->attr;
+    const struct rmsnorm_attr *at = (const struct rmsnorm_attr *)a->attr;
     struct rows r = rows_of(a->in[0].shape);
     int64_t lines = lines_of(r);
     float *line = a->din[1].data ? (float *)a->scratch : NULL;

@@ -217,7 +217,7 @@ static void forward(const struct args *a)
 
 static void norm_forward(const struct args *a)
 {
-    const struct norm_attr *at = (const struct norm_attr *)a->attr;
+    const struct rmsnorm_attr *at = (const struct rmsnorm_attr *)a->attr;
     const struct args *b = a->next;
     struct rows r = rows_of(a->in[0].shape);
     LAUNCH(a, rmsnorm_rope_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, rotations_of(b, 1),

@@ -1,8 +1,6 @@
 /* CUDA side of runtime/ops/round_counts.c. */
 #include "kernel.cuh"
 
-struct round_attr { int64_t tile, how; };
-
 static __global__ void __launch_bounds__(BLOCK)
 round_up_or_down(const float *counts, float *y, int64_t experts, int64_t tile, int64_t how)
 {
@@ -15,7 +13,7 @@ round_up_or_down(const float *counts, float *y, int64_t experts, int64_t tile, i
 
 static void round_forward(const struct args *a)
 {
-    const struct round_attr *at = (const struct round_attr *)a->attr;
+    const struct round_counts_attr *at = (const struct round_counts_attr *)a->attr;
     int64_t experts = shape_count(a->out[0].shape);
     LAUNCH(a, round_up_or_down, grid_for(a, experts, BLOCK), BLOCK, 0, reals(&a->in[0]), reals(&a->out[0]), experts,
            at->tile, at->how);

@@ -138,7 +138,7 @@ merge_backward(struct sum dgate, const float *dsum, const int32_t *index, int64_
         }
 }
 
-static int group_size(const struct args *a) { return (int)*(const int64_t *)a->attr; }
+static int group_size(const struct args *a) { return (int)((const struct merge_groups_attr *)a->attr)->size; }
 
 static void merge_choices(const struct args *a)
 {

@@ -168,7 +168,7 @@ ROWS_KERNEL normalize_backward(struct rows r, struct view x, struct view dy, str
     }
 }
 
-static float eps_of(const struct args *a) { return (float)*(const double *)a->attr; }
+static float eps_of(const struct args *a) { return (float)((const struct normalize_attr *)a->attr)->eps; }
 static void normalize_rows(const struct args *a)
 {
     LAUNCH_ROWS(a, normalize_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->out[0]), eps_of(a));

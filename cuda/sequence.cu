@@ -19,7 +19,7 @@ static void shift_forward(const struct args *a)
     struct shape s = a->in[0].shape;
     int64_t n = shape_count(s);
     LAUNCH(a, shift_values, grid_for(a, n, BLOCK), BLOCK, 0, (const uint32_t *)a->in[0].data,
-           (uint32_t *)a->out[0].data, (unsigned)n, (unsigned)s.dim[1], *(const int64_t *)a->attr);
+           (uint32_t *)a->out[0].data, (unsigned)n, (unsigned)s.dim[1], ((const struct shift_attr *)a->attr)->by);
 }
 
 TWIN(shift, shift_forward);
@@ -110,8 +110,8 @@ static struct rows masked_rows(const struct args *a)
 static void mask_rows_forward(const struct args *a)
 {
     struct rows r = masked_rows(a);
-    float value = (float)*(const double *)a->attr;
-    int32_t whole = (int32_t)*(const double *)a->attr;
+    float value = (float)((const struct mask_rows_attr *)a->attr)->value;
+    int32_t whole = (int32_t)((const struct mask_rows_attr *)a->attr)->value;
     if (a->in[X].format == FORMAT_I32) memcpy(&value, &whole, sizeof value);
     LAUNCH(a, mask_rows_select, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[X]),
            reals(&a->in[PRESENT]), value, view_of(a->out[0]));

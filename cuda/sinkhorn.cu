@@ -5,8 +5,6 @@
 
 enum { MOST = 8, TOKENS = WARP / MOST };                    /* n at most; tokens of a block, which is a warp */
 
-struct sinkhorn_attr { double eps; int64_t iterations; };
-
 /* What a thread knows of its token's matrix: row i of n. */
 struct row { int64_t token; int i, n; };
 

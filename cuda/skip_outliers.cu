@@ -34,8 +34,9 @@ look(const float *clip, const float *loss, const float *norm, float *rings, floa
 
 static void forward(const struct args *a)
 {
+    const struct skip_outliers_attr *at = (const struct skip_outliers_attr *)a->attr;
     LAUNCH(a, look, 1, WARP, 0, reals(&a->in[CLIP]), reals(&a->in[LOSS]), reals(&a->in[NORM]), reals(&a->in[RINGS]),
-           reals(&a->in[SEEN]), (int)a->in[RINGS].shape.dim[1], (float)*(const double *)a->attr, reals(&a->out[GO]),
+           reals(&a->in[SEEN]), (int)a->in[RINGS].shape.dim[1], (float)at->sigma, reals(&a->out[GO]),
            reals(&a->out[OUTLIER]));
 }
 

@@ -67,9 +67,10 @@ static int64_t stack_of(struct shape w) { return shape_count(w) / (w.dim[w.rank 
 
 static void forward(const struct args *a)
 {
+    const struct spectral_attr *at = (const struct spectral_attr *)a->attr;
     struct shape w = a->in[0].shape;
     struct matrices m = { reals(&a->in[0]), (float *)a->scratch, reals(&a->out[SIGMA]), reals(&a->out[RANK]),
-                          w.dim[w.rank - 2], w.dim[w.rank - 1], (int)*(const int64_t *)a->attr };
+                          w.dim[w.rank - 2], w.dim[w.rank - 1], (int)at->iterations };
     LAUNCH(a, spectral_matrix, (unsigned)stack_of(w), BLOCK, 0, m);
 }
 

@@ -18,10 +18,10 @@ sum_by_position(const float *x, const int32_t *start, unsigned tokens, unsigned 
 
 static void forward(const struct args *a)
 {
-    const int64_t *at = (const int64_t *)a->attr;           /* n, length */
+    const struct sum_by_position_attr *at = (const struct sum_by_position_attr *)a->attr;
     struct shape start = a->in[START].shape;
-    LAUNCH(a, sum_by_position, (int)at[0], BLOCK, 0, reals(&a->in[X]), ints(&a->in[START]),
-           (unsigned)shape_count(start), (unsigned)start.dim[1], (int)at[1], reals(&a->out[0]));
+    LAUNCH(a, sum_by_position, (int)at->n, BLOCK, 0, reals(&a->in[X]), ints(&a->in[START]),
+           (unsigned)shape_count(start), (unsigned)start.dim[1], (int)at->length, reals(&a->out[0]));
 }
 
 TWIN(sum_by_position, forward);

@@ -65,10 +65,13 @@ static __global__ void __launch_bounds__(BLOCK) unit_norm_length(struct vectors 
     if (threadIdx.x == 0) *out = sum > 0 ? sum * rsqrtf(sum) : 0;
 }
 
+static bool by_columns(const struct args *a) { return ((const struct unit_norm_attr *)a->attr)->columns != 0; }
+
 static void update(const struct args *a)
 {
     struct shape w = a->in[W].shape;
-    int64_t rows = w.dim[w.rank - 2], cols = w.dim[w.rank - 1], columns = *(const int64_t *)a->attr,
+    bool columns = by_columns(a);
+    int64_t rows = w.dim[w.rank - 2], cols = w.dim[w.rank - 1],
             n = shape_count(w) / (columns ? rows : cols);
     struct vectors v = { reals(&a->in[W]), a->in[W].packed, reals(&a->in[CLIP]), (float *)a->scratch, n, (int)rows,
                          (int)cols };
@@ -81,8 +84,7 @@ static void update(const struct args *a)
 static size_t scratch(const struct args *a)
 {
     struct shape w = a->in[W].shape;
-    int64_t columns = *(const int64_t *)a->attr;
-    return (size_t)(shape_count(w) / (columns ? w.dim[w.rank - 2] : w.dim[w.rank - 1])) * sizeof(float);
+    return (size_t)(shape_count(w) / (by_columns(a) ? w.dim[w.rank - 2] : w.dim[w.rank - 1])) * sizeof(float);
 }
 
 TWIN(unit_norm, update, NULL, NULL, scratch);

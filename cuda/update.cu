@@ -79,8 +79,8 @@ clip_norm_values(const float *norm, const float *targets, double most, float *ou
 
 static void clip_norm(const struct args *a)
 {
-    LAUNCH(a, clip_norm_values, 1, WARP, 0, reals(&a->in[0]), reals(&a->in[1]), *(const double *)a->attr,
-           reals(&a->out[0]));
+    double most = ((const struct clip_norm_attr *)a->attr)->most;
+    LAUNCH(a, clip_norm_values, 1, WARP, 0, reals(&a->in[0]), reals(&a->in[1]), most, reals(&a->out[0]));
 }
 
 TWIN(clip_norm, clip_norm);

@@ -101,5 +101,35 @@ struct clip_heads_attr { double limit, power; int64_t groups; };
 /* The inputs of op delta_rule: q, k [T,H,N], v [T,HV,M], g REAL [T,HV] or [T,HV,N], beta REAL [T,HV], and in decoding
    pos and state REAL [B,R,HV,N*M], a ring of the states after the last R positions. */
 struct delta_rule { struct node *q, *k, *v, *g, *beta, *start, *pos, *state; double scale; int delta; int64_t chunk; };
+struct delta_rule_attr { double scale; int64_t delta, chunk; };
+
+/* What kernels of both backends read of the other ops; what each field means stands in the op's ATTRIBUTES. */
+struct carry_attr { int64_t how; };
+struct clip_norm_attr { double most; };
+struct collision_rate_attr { int64_t order; };
+struct columns_attr { int64_t from, n; };
+struct conv1d_attr { int64_t dilation, silu; };
+struct count_chosen_attr { int64_t experts, parts, groups, once; };
+struct cross_entropy_attr { double softcap; };
+struct drop_over_capacity_attr { int64_t experts, groups, capacity, first; };
+struct hash_ids_attr { int64_t experts, k; uint64_t seed; };
+struct join_pooled_attr { int64_t window, m; };
+struct l2norm_attr { double eps; };
+struct mask_rows_attr { double value; };
+struct merge_groups_attr { int64_t size; };
+struct normalize_attr { double eps; };
+struct outside_attr { double low, high; };
+struct place_rows_attr { int64_t sequences, length; };
+struct pool_windows_attr { int64_t m, overlap; };
+struct positions_attr { int64_t length, whole; };
+struct rmsnorm_attr { double eps; int64_t zero_centred; };
+struct round_counts_attr { int64_t tile, how; };
+struct shift_attr { int64_t by; };
+struct sinkhorn_attr { double eps; int64_t iterations; };
+struct skip_outliers_attr { double sigma; };
+struct spectral_attr { int64_t iterations; };
+struct sum_by_position_attr { int64_t n, length; };
+struct topk_columns_attr { int64_t groups, c; };
+struct unit_norm_attr { int64_t columns; };
 
 #endif

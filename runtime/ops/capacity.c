@@ -57,17 +57,16 @@ static int need_groups(const struct node *n, int64_t groups, struct err *e)
 /* ---- topk_columns ---- */
 
 enum { COLUMNS = 16 };                                      /* a tile: a cache line of keys */
-struct choice { int64_t groups, c; };
 
 VERB struct node *topk_columns(struct graph *g, struct node *key, int64_t groups, int64_t c)
 {
-    struct choice a = { groups, c };
+    struct topk_columns_attr a = { groups, c };
     return graph_emit(g, &op_topk_columns, &a, key);
 }
 
 static int choice_infer(struct node *n, struct err *e)
 {
-    const struct choice *at = n->attr;
+    const struct topk_columns_attr *at = n->attr;
     if (need_groups(n, at->groups, e) != 0) return -1;
     int64_t tokens = n->in[0]->shape.dim[0] / at->groups, experts = n->in[0]->shape.dim[1];
     if (at->c > tokens)
@@ -81,7 +80,7 @@ static int choice_infer(struct node *n, struct err *e)
 /* Columns `first` .. of the tokens of a group. */
 static void choose_tile(const struct args *a, int64_t group, int64_t first)
 {
-    const struct choice *at = a->attr;
+    const struct topk_columns_attr *at = a->attr;
     int64_t tokens = a->in[0].shape.dim[0] / at->groups, experts = a->in[0].shape.dim[1],
             columns = experts - first < COLUMNS ? experts - first : COLUMNS, from = group * tokens * experts + first;
     const real *key = reals(&a->in[0]) + from;
@@ -113,7 +112,7 @@ static void choose_tiles(const struct args *a, int64_t from, int64_t to)
 
 static void choice_forward(const struct args *a)
 {
-    const struct choice *at = a->attr;
+    const struct topk_columns_attr *at = a->attr;
     int64_t experts = a->in[0].shape.dim[1];
     each(a, at->groups * blocks_of(experts, COLUMNS), 1, choose_tiles);
     for (int64_t e = 0; e < experts; e++) {
@@ -125,9 +124,9 @@ static void choice_forward(const struct args *a)
 
 KERNELS(topk_columns) = { choice_forward, NULL, NULL };
 
-ATTRIBUTES(topk_columns, struct choice,
-    INT(struct choice, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each chosen from by itself"),
-    INT(struct choice, c, NEEDED, 1, INT32_MAX, "tokens", "for each expert of a group"));
+ATTRIBUTES(topk_columns, struct topk_columns_attr,
+    INT(struct topk_columns_attr, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each chosen from by itself"),
+    INT(struct topk_columns_attr, c, NEEDED, 1, INT32_MAX, "tokens", "for each expert of a group"));
 OP(topk_columns, .inputs = "key:REAL[T,E]",
    .outputs = "index:I32[T,E] least:REAL[E]",
    .about = "experts choose: column e is e in the c rows of each group of T / groups with the largest keys, -1 in "
@@ -137,18 +136,17 @@ OP(topk_columns, .inputs = "key:REAL[T,E]",
 /* ---- drop_over_capacity ---- */
 
 enum { INDEX, GATE, ROOM };
-struct room { int64_t experts, groups, capacity, first; };
 
 VERB struct node *drop_over_capacity(struct graph *g, struct node *index, struct node *gate, struct node *room,
                                      int experts, int64_t groups, int64_t capacity, enum priority first)
 {
-    struct room a = { experts, groups, capacity, first };
+    struct drop_over_capacity_attr a = { experts, groups, capacity, first };
     return graph_emit(g, &op_drop_over_capacity, &a, index, gate, room);
 }
 
 static int room_infer(struct node *n, struct err *e)
 {
-    const struct room *at = n->attr;
+    const struct drop_over_capacity_attr *at = n->attr;
     if (need_groups(n, at->groups, e) != 0) return -1;
     if (at->first == PRIORITY_GATE && !n->in[GATE]) return err_set(e, "the largest gates come first, there are none");
     int64_t rooms = n->in[ROOM] ? n->in[ROOM]->shape.dim[0] : 1;
@@ -178,7 +176,7 @@ static void narrow_gates(struct nth *nth, int64_t experts, const int32_t *index,
 
 static int64_t capacity_now(const struct args *a, int64_t expert)
 {
-    int64_t most = ((const struct room *)a->attr)->capacity;
+    int64_t most = ((const struct drop_over_capacity_attr *)a->attr)->capacity;
     if (!a->in[ROOM].data) return most;
     real room = reals(&a->in[ROOM])[a->in[ROOM].shape.dim[0] == 1 ? 0 : expert];
     return room < (real)most ? (int64_t)room : most;
@@ -186,7 +184,7 @@ static int64_t capacity_now(const struct args *a, int64_t expert)
 
 static void drop_group(const struct args *a, int64_t group)
 {
-    const struct room *at = a->attr;
+    const struct drop_over_capacity_attr *at = a->attr;
     int64_t k = a->in[INDEX].shape.dim[1], tokens = a->in[INDEX].shape.dim[0] / at->groups, first = group * tokens * k;
     const int32_t *index = ints(&a->in[INDEX]) + first;
     const real *gate = at->first == PRIORITY_GATE ? reals(&a->in[GATE]) + first : NULL;
@@ -214,7 +212,7 @@ static void drop_groups(const struct args *a, int64_t from, int64_t to)
 
 static void room_forward(const struct args *a)
 {
-    const struct room *at = a->attr;
+    const struct drop_over_capacity_attr *at = a->attr;
     double pairs = 0, dropped = 0;
     each(a, at->groups, 1, drop_groups);
     for (int64_t group = 0; group < at->groups; group++) {
@@ -226,11 +224,12 @@ static void room_forward(const struct args *a)
 
 KERNELS(drop_over_capacity) = { room_forward, NULL, NULL };
 
-ATTRIBUTES(drop_over_capacity, struct room,
-    INT(struct room, experts, NEEDED, 1, INT32_MAX, "", "there are"),
-    INT(struct room, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each with room of its own"),
-    INT(struct room, capacity, NEEDED, 1, HUGE_VAL, "tokens", "of a group that an expert has room for"),
-    CHOICE(struct room, first, NEEDED, "token choice gate",
+ATTRIBUTES(drop_over_capacity, struct drop_over_capacity_attr,
+    INT(struct drop_over_capacity_attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
+    INT(struct drop_over_capacity_attr, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each with room of its own"),
+    INT(struct drop_over_capacity_attr, capacity, NEEDED, 1, HUGE_VAL, "tokens",
+        "of a group that an expert has room for"),
+    CHOICE(struct drop_over_capacity_attr, first, NEEDED, "token choice gate",
            "whose pairs come first: token after token; first choices; the largest gates, which `gate` gives"));
 OP(drop_over_capacity, .inputs = "index:I32[T,K] gate?:REAL[T,K] room?:REAL[N]",
    .outputs = "index:I32[T,K] dropped:REAL[1]",

@@ -5,8 +5,6 @@
 
 enum { BLOCK = 4096 };
 
-struct carry_attr { int64_t how; };
-
 /* What is carried alike already is not carried twice. */
 VERB struct node *carry(struct graph *g, struct node *x, enum carry how)
 {
@@ -35,7 +33,7 @@ static const real *widened(const struct tensor *t, int64_t at, int64_t n, real *
 
 static void block(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t how = *(const int64_t *)a->attr, n = to - from;
+    int64_t how = ((const struct carry_attr *)a->attr)->how, n = to - from;
     real buffer[BLOCK], *restrict held = reals(&a->out[0]) + from;
     const real *restrict x = widened(&a->in[0], from, n, buffer);
     if (a->step->micro == 0 || how == CARRY_LAST) memcpy(held, x, (size_t)n * sizeof *held);

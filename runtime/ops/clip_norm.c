@@ -61,8 +61,6 @@ OP(global_norm, .inputs = "grads..:REAL",
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
-struct clip_norm_attr { double most; };
-
 VERB struct node *clip_norm(struct graph *g, struct node *norm, struct node *targets, double most)
 {
     return graph_emit(g, &op_clip_norm, &most, norm, targets);
@@ -77,7 +75,7 @@ static int clip_norm_infer(struct node *n, struct err *e)
 
 static void clip_norm_forward(const struct args *a)
 {
-    double most = *(const double *)a->attr, norm = (double)reals(&a->in[0])[0];
+    double most = ((const struct clip_norm_attr *)a->attr)->most, norm = (double)reals(&a->in[0])[0];
     bool go = isfinite(norm) && (!a->in[1].data || reals(&a->in[1])[0] > 0);
     reals(&a->out[0])[0] = go && most > 0 ? (real)fmin(1, most / (norm + 1e-6)) : 1;
     reals(&a->out[0])[1] = go;

@@ -71,18 +71,16 @@ OP(concat, .inputs = "x..[..,_]",
 
 /* ---- columns: x[t, from + i] for i in [0,n);  dx is dy there, and 0 elsewhere ---- */
 
-struct range { int64_t from, n; };
-
 VERB struct node *columns(struct graph *g, struct node *x, int64_t from, int64_t n)
 {
-    struct range r = { from, n };
+    struct columns_attr r = { from, n };
     return graph_emit(g, &op_columns, &r, x);
 }
 
 static int columns_infer(struct node *n, struct err *e)
 {
     char text[64];
-    const struct range *r = n->attr;
+    const struct columns_attr *r = n->attr;
     struct shape s = n->in[0]->shape;
     if (r->from + r->n > shape_last(s))
         return err_set(e, "rows of %s have no columns %lld to %lld", shape_text(s, text), (long long)r->from,
@@ -94,7 +92,7 @@ static int columns_infer(struct node *n, struct err *e)
 
 static void columns_rows(const struct args *a, int64_t from, int64_t to)
 {
-    const struct range *r = a->attr;
+    const struct columns_attr *r = a->attr;
     int64_t d = shape_last(a->in[0].shape), n = r->n;
     real x_buffer[n], y_buffer[n];
     for (int64_t t = from; t < to; t++) {
@@ -107,7 +105,7 @@ static void columns_rows(const struct args *a, int64_t from, int64_t to)
 /* Whoever is the first to write dx clears the columns that are not its own. */
 static void columns_gradient(const struct args *a, int64_t from, int64_t to)
 {
-    const struct range *r = a->attr;
+    const struct columns_attr *r = a->attr;
     int64_t d = shape_last(a->in[0].shape), n = r->n;
     bool first = a->beta[0] == 0;
     int64_t width = first ? d : n, skipped = first ? r->from : 0;
@@ -133,9 +131,9 @@ static void columns_backward(const struct args *a)
 
 KERNELS(columns) = { columns_forward, columns_backward, NULL };
 
-ATTRIBUTES(columns, struct range,
-    INT(struct range, from, NEEDED, 0, INT32_MAX, "", "the first of them"),
-    INT(struct range, n, NEEDED, 1, INT32_MAX, "", "how many"));
+ATTRIBUTES(columns, struct columns_attr,
+    INT(struct columns_attr, from, NEEDED, 0, INT32_MAX, "", "the first of them"),
+    INT(struct columns_attr, n, NEEDED, 1, INT32_MAX, "", "how many"));
 OP(columns, .inputs = "x[..,D]",
    .outputs = "y[..,N]",
    .about = "some columns",

@@ -10,8 +10,6 @@ enum { X, W, START, POS, STATE };
    part of dw is summed in reals, then in double. */
 enum { COLUMNS = 256, REACH = 64, RUN = 16 };
 
-struct conv1d_attr { int64_t dilation, silu; };
-
 VERB struct node *conv1d(struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos,
                          struct node *state, int64_t dilation, bool silu)
 {

@@ -3,18 +3,16 @@
 #define VERBS "graph/ops/routing.h"
 #include "op.h"
 
-struct attr { int64_t experts, parts, groups, once; };
-
 VERB struct node *count_chosen(struct graph *g, struct node *index, int experts, int64_t parts, int64_t groups,
                                bool once)
 {
-    struct attr a = { experts, parts, groups, once };
+    struct count_chosen_attr a = { experts, parts, groups, once };
     return graph_emit(g, &op_count_chosen, &a, index);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct attr *at = n->attr;
+    const struct count_chosen_attr *at = n->attr;
     int64_t tokens = n->in[0]->shape.dim[0];
     if (at->experts % at->parts != 0)
         return err_set(e, "%lld experts cannot be divided into %lld parts", (long long)at->experts,
@@ -27,7 +25,7 @@ static int infer(struct node *n, struct err *e)
 }
 
 /* The part that entry j of a token chose, -1: none, or with `once` one that an earlier entry chose. */
-static int64_t part_of(const struct attr *at, const int32_t *index, int64_t j)
+static int64_t part_of(const struct count_chosen_attr *at, const int32_t *index, int64_t j)
 {
     int64_t size = at->experts / at->parts;
     if (index[j] < 0 || index[j] >= at->experts) return -1;
@@ -38,7 +36,7 @@ static int64_t part_of(const struct attr *at, const int32_t *index, int64_t j)
 
 static void count_groups(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
+    const struct count_chosen_attr *at = a->attr;
     int64_t k = a->in[0].shape.dim[1], tokens = a->in[0].shape.dim[0] / at->groups, count[at->parts];
     for (int64_t group = from; group < to; group++) {
         int64_t all = 0;
@@ -61,16 +59,17 @@ static void count_groups(const struct args *a, int64_t from, int64_t to)
 
 static void forward(const struct args *a)
 {
-    each(a, ((const struct attr *)a->attr)->groups, 1, count_groups);
+    each(a, ((const struct count_chosen_attr *)a->attr)->groups, 1, count_groups);
 }
 
 KERNELS(count_chosen) = { forward, NULL, NULL };
 
-ATTRIBUTES(count_chosen, struct attr,
-    INT(struct attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
-    INT(struct attr, parts, NEEDED, 1, INT32_MAX, "", "runs of experts that are counted as one"),
-    INT(struct attr, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each counted by itself"),
-    BOOL(struct attr, once, NEEDED, "a token counts once for a part, however many of its experts it chose"));
+ATTRIBUTES(count_chosen, struct count_chosen_attr,
+    INT(struct count_chosen_attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
+    INT(struct count_chosen_attr, parts, NEEDED, 1, INT32_MAX, "", "runs of experts that are counted as one"),
+    INT(struct count_chosen_attr, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each counted by itself"),
+    BOOL(struct count_chosen_attr, once, NEEDED,
+         "a token counts once for a part, however many of its experts it chose"));
 OP(count_chosen, .inputs = "index:I32[T,K]",
    .outputs = "count:REAL[G,P] all:REAL[G]",
    .about = "of each group of T / groups tokens how many pairs chose an expert of each part, and how many there are; "

@@ -13,11 +13,9 @@ enum { LOGITS };                                            /* work: REAL [chunk
 /* a chunk: CHUNK tokens, or more while that is no more memory */
 enum { CHUNK = 256, MOST_LOGITS = 1 << 24, GRAIN = 8 };
 
-struct attr { double softcap; };
-
 VERB struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target, double softcap)
 {
-    struct attr at = { softcap };
+    struct cross_entropy_attr at = { softcap };
     return graph_emit(g, &op_cross_entropy, &at, h, w, target);
 }
 
@@ -56,7 +54,7 @@ static struct chunk chunk_at(const struct args *a, int64_t first)
     c.w = matrix_of(&a->in[W], c.width);
     c.logits = matrix_of(&a->work[LOGITS], c.vocab);
     c.narrow = a->in[H].format == FORMAT_BF16;
-    c.cap = (real)((const struct attr *)a->attr)->softcap;
+    c.cap = (real)((const struct cross_entropy_attr *)a->attr)->softcap;
     return c;
 }
 
@@ -183,7 +181,8 @@ static void joint(const struct args *a) { gradients(a, joint_rows); }
 
 KERNELS(cross_entropy) = { forward, backward, joint };
 
-ATTRIBUTES(cross_entropy, struct attr, REAL(struct attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"));
+ATTRIBUTES(cross_entropy, struct cross_entropy_attr,
+    REAL(struct cross_entropy_attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"));
 OP(cross_entropy, .inputs = "h[T,D] w[V,D] target:I32[B,S]",
    .outputs = "loss:REAL[T] lse:REAL[T] hit:REAL[T]",
    .about = "-log p of the target, p = softmax of the logits x = h w^T, or softcap tanh(x / softcap); lse: log of the "

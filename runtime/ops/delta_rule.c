@@ -11,7 +11,7 @@ enum { WIDEST = 512 };                                      /* a key: what regis
 
 VERB struct node *delta_rule(struct graph *g, struct delta_rule a)
 {
-    struct delta_attr at = { a.scale, a.delta != 0, a.chunk };
+    struct delta_rule_attr at = { a.scale, a.delta != 0, a.chunk };
     return graph_emit(g, &op_delta_rule, &at, a.q, a.k, a.v, a.g, a.beta, a.start, a.pos, a.state);
 }
 
@@ -52,7 +52,7 @@ static int infer(struct node *n, struct err *e)
 /* The recurrence's products: what is predicted, stored and read; decays are not counted. */
 static void cost(const struct node *n, struct cost *c)
 {
-    const struct delta_attr *at = n->attr;
+    const struct delta_rule_attr *at = n->attr;
     c->flops = (at->delta ? 6 : 4) * (double)shape_count(n->in[V]->shape) * (double)shape_last(n->in[Q]->shape);
 }
 
@@ -185,10 +185,10 @@ static void backward(const struct args *a)
 
 KERNELS(delta_rule) = { forward, backward, NULL };
 
-ATTRIBUTES(delta_rule, struct delta_attr,
-    REAL(struct delta_attr, scale, NEEDED, -HUGE_VAL, HUGE_VAL, "", "factor on what is read"),
-    BOOL(struct delta_attr, delta, NEEDED, "what is known of k already is not stored again"),
-    INT(struct delta_attr, chunk, NEEDED, 1, INT32_MAX, "tokens", "that are products of matrices together"));
+ATTRIBUTES(delta_rule, struct delta_rule_attr,
+    REAL(struct delta_rule_attr, scale, NEEDED, -HUGE_VAL, HUGE_VAL, "", "factor on what is read"),
+    BOOL(struct delta_rule_attr, delta, NEEDED, "what is known of k already is not stored again"),
+    INT(struct delta_rule_attr, chunk, NEEDED, 1, INT32_MAX, "tokens", "that are products of matrices together"));
 OP(delta_rule, .inputs = "q[T,H,N] k[T,H,N] v[T,J,M] g:REAL[T,J|T,J,N] beta:REAL[T,J] start:I32[B,S] "
               "pos?:I32[1] state?*:REAL[B,R,J,P]",
    .outputs = "o[T,J,M]",

@@ -6,17 +6,15 @@
 #define VERBS "graph/ops/routing.h"
 #include "op.h"
 
-struct attr { int64_t experts, k; uint64_t seed; };
-
 VERB struct node *hash_ids(struct graph *g, struct node *ids, int experts, int k, uint64_t seed)
 {
-    struct attr a = { experts, k, seed };
+    struct hash_ids_attr a = { experts, k, seed };
     return graph_emit(g, &op_hash_ids, &a, ids);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct attr *at = n->attr;
+    const struct hash_ids_attr *at = n->attr;
     if (at->k > at->experts)
         return err_set(e, "k = %lld, there are %lld experts", (long long)at->k, (long long)at->experts);
     node_value(n, DTYPE_I32, SHAPE(shape_count(n->in[0]->shape), at->k));
@@ -34,7 +32,7 @@ static uint32_t prime_to(uint32_t experts, uint32_t bits)
 
 static void tokens(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
+    const struct hash_ids_attr *at = a->attr;
     uint32_t experts = (uint32_t)at->experts, bits[4];
     for (int64_t t = from; t < to; t++) {
         uint32_t id = (uint32_t)ints(&a->in[0])[t];
@@ -50,10 +48,10 @@ static void forward(const struct args *a) { each(a, shape_count(a->in[0].shape),
 
 KERNELS(hash_ids) = { forward, NULL, NULL };
 
-ATTRIBUTES(hash_ids, struct attr,
-    INT(struct attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
-    INT(struct attr, k, NEEDED, 1, INT32_MAX, "", "of each token"),
-    INT(struct attr, seed, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the hash"));
+ATTRIBUTES(hash_ids, struct hash_ids_attr,
+    INT(struct hash_ids_attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
+    INT(struct hash_ids_attr, k, NEEDED, 1, INT32_MAX, "", "of each token"),
+    INT(struct hash_ids_attr, seed, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the hash"));
 OP(hash_ids, .inputs = "ids:I32[B,S]",
    .outputs = "index:I32[T,K]",
    .about = "experts of a token by its id alone, distinct; equally many ids for each",

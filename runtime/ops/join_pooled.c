@@ -10,12 +10,10 @@
 enum { K, ENTRIES, CHOSEN, START, POS, PLACE };
 enum { KEYS, INDEX };                                       /* outputs */
 
-struct attr { int64_t window, m; };
-
 VERB struct node *join_pooled(struct graph *g, struct node *k, struct node *entries, struct node *chosen,
                               struct node *start, struct node *pos, struct node *place, int64_t window, int64_t m)
 {
-    struct attr at = { window, m };
+    struct join_pooled_attr at = { window, m };
     return graph_emit(g, &op_join_pooled, &at, k, entries, chosen, start, pos, place);
 }
 
@@ -28,7 +26,7 @@ static int64_t taken(struct shape k, struct shape start, bool cached, int64_t wi
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct attr *at = n->attr;
+    const struct join_pooled_attr *at = n->attr;
     char text[64];
     struct shape k = n->in[K]->shape, start = n->in[START]->shape, entries = n->in[ENTRIES]->shape;
     bool cached = n->in[POS];
@@ -47,7 +45,7 @@ static int infer(struct node *n, struct err *e)
 struct sizes { int64_t batch, seq, pos, ahead, keys, rows, first, entries, width, all, window, m; };
 static struct sizes sizes_of(const struct args *a)
 {
-    const struct attr *at = a->attr;
+    const struct join_pooled_attr *at = a->attr;
     struct shape k = a->in[K].shape, start = a->in[START].shape, entries = a->in[ENTRIES].shape;
     bool cached = a->in[POS].data;
     struct sizes s = { .batch = start.dim[0], .seq = start.dim[1], .pos = cached ? ints(&a->in[POS])[0] : 0,
@@ -129,9 +127,10 @@ static void backward(const struct args *a)
 
 KERNELS(join_pooled) = { forward, backward, NULL };
 
-ATTRIBUTES(join_pooled, struct attr,
-    INT(struct attr, window, NEEDED, 1, INDEX_MOST, "tokens", "how far back a token sees tokens, itself included"),
-    INT(struct attr, m, NEEDED, 1, INT32_MAX, "tokens", "of a window that is one entry"));
+ATTRIBUTES(join_pooled, struct join_pooled_attr,
+    INT(struct join_pooled_attr, window, NEEDED, 1, INDEX_MOST, "tokens",
+        "how far back a token sees tokens, itself included"),
+    INT(struct join_pooled_attr, m, NEEDED, 1, INT32_MAX, "tokens", "of a window that is one entry"));
 OP(join_pooled, .inputs = "k[T,W|B,C,W] entries[B,E,W] chosen?:I32[T,X] start:I32[B,S] pos?:I32[1] place?:I32[1]",
    .outputs = "keys[B,_,W] index:I32[T,_]",
    .about = "keys of tokens, of a cache the last window + S - 1 (place: where in it the first token is; else pos), "

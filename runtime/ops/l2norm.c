@@ -3,11 +3,9 @@
 #include "op.h"
 #include "cpu/vec_math.h"
 
-struct attr { double eps; };
-
 VERB struct node *l2norm(struct graph *g, struct node *x, double eps)
 {
-    struct attr at = { eps };
+    struct l2norm_attr at = { eps };
     return graph_emit(g, &op_l2norm, &at, x);
 }
 
@@ -20,7 +18,7 @@ static real inverse_length(const real *x, int64_t d, double eps)
 
 static void rows(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
+    const struct l2norm_attr *at = a->attr;
     int64_t d = shape_last(a->in[0].shape);
     real x_buffer[d], y_buffer[d];
     for (int64_t t = from; t < to; t++) {
@@ -34,7 +32,7 @@ static void rows(const struct args *a, int64_t from, int64_t to)
 /* dx = r dy - x r^3 sum(dy x). r is computed again: one pass over a row that is read anyway. */
 static void gradient(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
+    const struct l2norm_attr *at = a->attr;
     int64_t d = shape_last(a->in[0].shape);
     real x_buffer[d], dy_buffer[d], dx_buffer[d], beta = a->beta[0];
     double dot;
@@ -59,8 +57,8 @@ static void backward(const struct args *a) { if (a->din[0].data) each_row(a, gra
 
 KERNELS(l2norm) = { forward, backward, NULL };
 
-ATTRIBUTES(l2norm, struct attr,
-    REAL(struct attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the sum of squares"));
+ATTRIBUTES(l2norm, struct l2norm_attr,
+    REAL(struct l2norm_attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the sum of squares"));
 OP(l2norm, .inputs = "x[..,D]",
    .outputs = "y[..,D]",
    .about = "x / sqrt(sum of x^2 + eps)",

@@ -6,11 +6,9 @@
 enum { GATE, INDEX };
 enum { TOKENS = 256 };                                      /* a block */
 
-struct attr { int64_t size; };
-
 VERB struct node *merge_groups(struct graph *g, struct node *gate, struct node *index, int64_t size)
 {
-    struct attr a = { size };
+    struct merge_groups_attr a = { size };
     return graph_emit(g, &op_merge_groups, &a, gate, index);
 }
 
@@ -32,7 +30,7 @@ static int64_t first_of(const int32_t *index, int64_t j, int64_t size)
 
 static void merge_tokens(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t k = a->in[INDEX].shape.dim[1], size = ((const struct attr *)a->attr)->size;
+    int64_t k = a->in[INDEX].shape.dim[1], size = ((const struct merge_groups_attr *)a->attr)->size;
     for (int64_t t = from; t < to; t++) {
         const int32_t *index = ints(&a->in[INDEX]) + t * k;
         real *sum = reals(&a->out[0]) + t * k;
@@ -49,7 +47,7 @@ static void merge_tokens(const struct args *a, int64_t from, int64_t to)
 /* dgate[t,j] = dsum of the choice that stands for it */
 static void merge_gradients(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t k = a->in[INDEX].shape.dim[1], size = ((const struct attr *)a->attr)->size;
+    int64_t k = a->in[INDEX].shape.dim[1], size = ((const struct merge_groups_attr *)a->attr)->size;
     for (int64_t t = from; t < to; t++) {
         const int32_t *index = ints(&a->in[INDEX]) + t * k;
         const real *dsum = reals(&a->dout[0]) + t * k;
@@ -66,8 +64,8 @@ static void backward(const struct args *a)
 
 KERNELS(merge_groups) = { forward, backward, NULL };
 
-ATTRIBUTES(merge_groups, struct attr,
-    INT(struct attr, size, NEEDED, 1, INT32_MAX, "", "experts of a group"));
+ATTRIBUTES(merge_groups, struct merge_groups_attr,
+    INT(struct merge_groups_attr, size, NEEDED, 1, INT32_MAX, "", "experts of a group"));
 OP(merge_groups, .inputs = "gate:REAL[T,K] index:I32[T,K]",
    .outputs = "gate:REAL[T,K] index:I32[T,K]",
    .about = "choices of groups of `size` experts: the first choice of a group has the sum of the token's gates for it, "

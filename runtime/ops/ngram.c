@@ -82,8 +82,6 @@ OP(ngram, .inputs = "ids:I32[B,L] start:I32[B,S] pos?:I32[1]",
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */
 
-struct collision_attr { int64_t order; };
-
 VERB struct node *collision_rate(struct graph *g, struct node *ids, struct node *start, struct node *index, int order)
 {
     int64_t at = order;
@@ -107,7 +105,7 @@ static int32_t digit(const struct args *a, int64_t token, int64_t back)
 
 static bool same_gram(const struct args *a, int64_t t, int64_t u)
 {
-    for (int64_t back = 0; back < *(const int64_t *)a->attr; back++)
+    for (int64_t back = 0; back < ((const struct collision_rate_attr *)a->attr)->order; back++)
         if (digit(a, t, back) != digit(a, u, back)) return false;
     return true;
 }
@@ -118,7 +116,7 @@ static void collision_forward(const struct args *a)
     int64_t n = shape_count(a->in[0].shape), below = (int64_t)INT32_MAX + 1, distinct = 0, sharing = 0;
     int32_t *order = ints(&a->work[0]), *spare = order + n, *key = spare + n;
     all_positions(order, n);
-    for (int64_t back = 0; back < *(const int64_t *)a->attr; back++) {
+    for (int64_t back = 0; back < ((const struct collision_rate_attr *)a->attr)->order; back++) {
         for (int64_t t = 0; t < n; t++) key[t] = digit(a, t, back);
         sort_positions(order, spare, n, key, below);
     }
@@ -135,8 +133,8 @@ static void collision_forward(const struct args *a)
 
 KERNELS(collision_rate) = { collision_forward, NULL, NULL };
 
-ATTRIBUTES(collision_rate, struct collision_attr,
-    INT(struct collision_attr, order, NEEDED, 1, INT32_MAX, "tokens", "of an n-gram"));
+ATTRIBUTES(collision_rate, struct collision_rate_attr,
+    INT(struct collision_rate_attr, order, NEEDED, 1, INT32_MAX, "tokens", "of an n-gram"));
 OP(collision_rate, .inputs = "ids:I32[B,S] start:I32[B,S] index:I32[B,S]",
    .outputs = "rate:REAL[1]",
    .about = "share of the distinct n-grams that share their row with another",

@@ -6,17 +6,16 @@
 #include "cpu/vec_math.h"
 
 enum { X, PLACE };
-struct attr { int64_t sequences, length; };
 
 VERB struct node *place_rows(struct graph *g, struct node *x, struct node *place, int64_t sequences, int64_t length)
 {
-    struct attr a = { sequences, length };
+    struct place_rows_attr a = { sequences, length };
     return graph_emit(g, &op_place_rows, &a, x, place);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct attr *at = n->attr;
+    const struct place_rows_attr *at = n->attr;
     struct shape x = n->in[X]->shape;
     if (x.dim[0] % at->length != 0)
         return err_set(e, "%lld rows are no sequences of %lld", (long long)x.dim[0], (long long)at->length);
@@ -26,7 +25,7 @@ static int infer(struct node *n, struct err *e)
 
 static void rows(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
+    const struct place_rows_attr *at = a->attr;
     int64_t k = a->in[X].shape.dim[1], n = a->in[X].shape.dim[0], first = ints(&a->in[PLACE])[0] * at->length;
     for (int64_t r = from; r < to; r++) {
         real *y = reals(&a->out[0]) + r * k;
@@ -43,9 +42,9 @@ static void forward(const struct args *a)
 
 KERNELS(place_rows) = { forward, NULL, NULL };
 
-ATTRIBUTES(place_rows, struct attr,
-    INT(struct attr, sequences, NEEDED, 1, INT32_MAX, "", "of all pieces"),
-    INT(struct attr, length, NEEDED, 1, INT32_MAX, "", "rows of a sequence"));
+ATTRIBUTES(place_rows, struct place_rows_attr,
+    INT(struct place_rows_attr, sequences, NEEDED, 1, INT32_MAX, "", "of all pieces"),
+    INT(struct place_rows_attr, length, NEEDED, 1, INT32_MAX, "", "rows of a sequence"));
 OP(place_rows, .inputs = "x:I32[T,K] place:I32[1]",
    .outputs = "y:REAL[N,K]",
    .about = "x as the rows of sequence `place` and those that follow, of N = sequences * length; 0 in all others",

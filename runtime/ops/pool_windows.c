@@ -11,18 +11,16 @@ enum { C, Z, BIAS, START, POS, STATE, ENTRIES };
 enum { Y, SHIFTED, ZERO };                                  /* outputs */
 enum { LSE };                                               /* saved */
 
-struct attr { int64_t m, overlap; };
-
 VERB struct node *pool_windows(struct graph *g, struct node *c, struct node *z, struct node *bias, struct node *start,
                                struct node *pos, struct node *state, struct node *entries, int64_t m, bool overlap)
 {
-    struct attr at = { m, overlap };
+    struct pool_windows_attr at = { m, overlap };
     return graph_emit(g, &op_pool_windows, &at, c, z, bias, start, pos, state, entries);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct attr *at = n->attr;
+    const struct pool_windows_attr *at = n->attr;
     char text[64];
     struct shape c = n->in[C]->shape, start = n->in[START]->shape;
     int64_t width = c.dim[1] / (at->overlap ? 2 : 1), reach = (at->overlap ? 2 : 1) * at->m;
@@ -51,7 +49,7 @@ static void cost(const struct node *n, struct cost *c) { c->flops = 2 * (double)
 struct sizes { int64_t batch, seq, pos, m, parts, width, row, entries, ring; };
 static struct sizes sizes_of(const struct args *a)
 {
-    const struct attr *at = a->attr;
+    const struct pool_windows_attr *at = a->attr;
     struct shape start = a->in[START].shape, y = a->out[Y].shape;
     int64_t parts = at->overlap ? 2 : 1;
     return (struct sizes){ start.dim[0], start.dim[1], a->in[POS].data ? ints(&a->in[POS])[0] : 0, at->m, parts,
@@ -231,9 +229,9 @@ static void backward(const struct args *a)
 
 KERNELS(pool_windows) = { forward, backward, NULL };
 
-ATTRIBUTES(pool_windows, struct attr,
-    INT(struct attr, m, NEEDED, 1, INT32_MAX, "tokens", "of a window"),
-    BOOL(struct attr, overlap, 0, "an entry is also of the first half of the previous window's rows"));
+ATTRIBUTES(pool_windows, struct pool_windows_attr,
+    INT(struct pool_windows_attr, m, NEEDED, 1, INT32_MAX, "tokens", "of a window"),
+    BOOL(struct pool_windows_attr, overlap, 0, "an entry is also of the first half of the previous window's rows"));
 OP(pool_windows, .inputs = "c[T,N] z[T,N] bias?:REAL[M,N] start:I32[B,S] pos?:I32[1] state?*:REAL[B,R,P] "
              "entries?*:REAL[B,E,W]",
    .outputs = "y[B,E,W] shifted:I32[B,E] zero:I32[1]",

@@ -4,8 +4,6 @@
 #include "op.h"
 #include "cpu/vec_math.h"
 
-struct positions_attr { int64_t length, whole; };
-
 enum { START, POS };
 
 VERB struct node *positions(struct graph *g, struct node *start, struct node *pos, int64_t length, bool whole)

@@ -181,11 +181,9 @@ VERB struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &o
 
 /* ---- outside: the share of values that are not in [low, high]; NaN is not ---- */
 
-struct range { double low, high; };
-
 static void outside_block(const struct args *a, int64_t from, int64_t to)
 {
-    const struct range *in = a->attr;
+    const struct outside_attr *in = a->attr;
     real buffer[CHUNK], low = (real)in->low, high = (real)in->high;
     double *total = parts_line(&a->work[0], from, values(a), 1);
     for (; from < to; from += CHUNK) {
@@ -205,9 +203,9 @@ static void outside_forward(const struct args *a)
 
 KERNELS(outside) = { outside_forward, NULL, NULL };
 
-ATTRIBUTES(outside, struct range,
-    REAL(struct range, low, NEEDED, -HUGE_VAL, HUGE_VAL, "", "the least that is inside"),
-    REAL(struct range, high, NEEDED, -HUGE_VAL, HUGE_VAL, "", "the most that is inside"));
+ATTRIBUTES(outside, struct outside_attr,
+    REAL(struct outside_attr, low, NEEDED, -HUGE_VAL, HUGE_VAL, "", "the least that is inside"),
+    REAL(struct outside_attr, high, NEEDED, -HUGE_VAL, HUGE_VAL, "", "the most that is inside"));
 OP(outside, .inputs = "x[..]",
    .outputs = "y:REAL[1]",
    .about = "share of the values below low or above high; no gradient",
@@ -215,6 +213,6 @@ OP(outside, .inputs = "x[..]",
 
 VERB struct node *outside(struct graph *g, struct node *x, double low, double high)
 {
-    struct range in = { low, high };
+    struct outside_attr in = { low, high };
     return graph_emit(g, &op_outside, &in, x);
 }

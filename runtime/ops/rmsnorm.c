@@ -6,17 +6,15 @@
 
 enum { SOME = 2 };                                          /* rows that backward takes at a time */
 
-struct attr { double eps; int64_t zero_centred; };          /* no padding: attributes are hashed */
-
 VERB struct node *rmsnorm(struct graph *g, struct node *x, struct node *gain, double eps, bool zero_centred)
 {
-    struct attr at = { eps, zero_centred };
+    struct rmsnorm_attr at = { eps, zero_centred };
     return graph_emit(g, &op_rmsnorm, &at, x, gain);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct attr *at = n->attr;
+    const struct rmsnorm_attr *at = n->attr;
     struct shape x = n->in[0]->shape;
     node_value(n, n->in[0]->dtype, x);
     if (!n->in[1]) return at->zero_centred ? err_set(e, "without a gain none is zero-centred") : 0;
@@ -34,7 +32,7 @@ static real inverse_rms(const real *x, int64_t d, double eps)
 /* What x / rms is multiplied by. */
 static const real *factor(const struct args *a, int64_t d, real *buffer)
 {
-    const struct attr *at = a->attr;
+    const struct rmsnorm_attr *at = a->attr;
     const real *gain = a->in[1].data ? row_read(&a->in[1], 0, d, buffer) : NULL;
     for (int64_t i = 0; i < d; i++) buffer[i] = !gain ? 1 : at->zero_centred ? 1 + gain[i] : gain[i];
     return buffer;
@@ -42,7 +40,7 @@ static const real *factor(const struct args *a, int64_t d, real *buffer)
 
 static void rows(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
+    const struct rmsnorm_attr *at = a->attr;
     int64_t d = shape_last(a->in[0].shape);
     real x_buffer[d], y_buffer[d], gain_buffer[d];
     const real *restrict gain = factor(a, d, gain_buffer);
@@ -70,7 +68,7 @@ static void add_gain(double *restrict sum, int64_t n, const real *restrict x, co
    r is computed again: one pass over a row that is read anyway. */
 static void gradient(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
+    const struct rmsnorm_attr *at = a->attr;
     int64_t d = shape_last(a->in[0].shape), rows = shape_rows(a->in[0].shape);
     real x_buffer[SOME * d], dy_buffer[SOME * d], dx_buffer[d], gain_buffer[d], r[SOME], beta = a->beta[0];
     const real *restrict gain = factor(a, d, gain_buffer);
@@ -108,9 +106,9 @@ static void backward(const struct args *a)
 
 KERNELS(rmsnorm) = { forward, backward, NULL };
 
-ATTRIBUTES(rmsnorm, struct attr,
-    REAL(struct attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the mean square"),
-    BOOL(struct attr, zero_centred, 0, "times 1 + gain"));
+ATTRIBUTES(rmsnorm, struct rmsnorm_attr,
+    REAL(struct rmsnorm_attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the mean square"),
+    BOOL(struct rmsnorm_attr, zero_centred, 0, "times 1 + gain"));
 OP(rmsnorm, .inputs = "x[..,D] gain?[D]",
    .outputs = "y[..,D]",
    .about = "x / sqrt(mean of x^2 + eps) times the gain",

@@ -3,15 +3,13 @@
 #define VERBS "graph/ops/routing.h"
 #include "op.h"
 
-struct attr { int64_t tile, how; };
-
 VERB struct node *round_counts(struct graph *g, struct node *counts, int64_t tile, enum rounding how)
 {
-    struct attr a = { tile, how };
+    struct round_counts_attr a = { tile, how };
     return graph_emit(g, &op_round_counts, &a, counts);
 }
 
-static int64_t rounded(int64_t count, const struct attr *at)
+static int64_t rounded(int64_t count, const struct round_counts_attr *at)
 {
     int64_t tiles = count / at->tile, over = count % at->tile;
     bool up = at->how == ROUND_UP ? over > 0
@@ -27,8 +25,9 @@ static void forward(const struct args *a)
 
 KERNELS(round_counts) = { forward, NULL, NULL };
 
-ATTRIBUTES(round_counts, struct attr,
-    INT(struct attr, tile, NEEDED, 1, INT32_MAX, "rows", "of which results are multiples"),
-    CHOICE(struct attr, how, NEEDED, "down up nearest", "which multiple; of two that are as near the even one"));
+ATTRIBUTES(round_counts, struct round_counts_attr,
+    INT(struct round_counts_attr, tile, NEEDED, 1, INT32_MAX, "rows", "of which results are multiples"),
+    CHOICE(struct round_counts_attr, how, NEEDED, "down up nearest",
+           "which multiple; of two that are as near the even one"));
 OP(round_counts, .inputs = "counts:REAL[E]", .outputs = "y:REAL[E]",
    .about = "each count as a multiple of tile; no gradient", ATTR(round_counts), .infer = infer_real);

@@ -136,7 +136,7 @@ VERB struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit
 
 static void normalize_rows(const struct args *a, int64_t from, int64_t to)
 {
-    double eps = *(const double *)a->attr, sum;
+    double eps = ((const struct normalize_attr *)a->attr)->eps, sum;
     int64_t d = shape_last(a->in[0].shape);
     real x_buffer[d], y_buffer[d];
     for (int64_t t = from; t < to; t++) {
@@ -151,7 +151,7 @@ static void normalize_rows(const struct args *a, int64_t from, int64_t to)
 
 static void normalize_gradient(const struct args *a, int64_t from, int64_t to)
 {
-    double eps = *(const double *)a->attr, sum, dot;
+    double eps = ((const struct normalize_attr *)a->attr)->eps, sum, dot;
     int64_t d = shape_last(a->in[0].shape);
     real x_buffer[d], dy_buffer[d], dx_buffer[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
@@ -169,7 +169,6 @@ static void normalize_gradient(const struct args *a, int64_t from, int64_t to)
 static void normalize_forward(const struct args *a) { each_row(a, normalize_rows); }
 static void normalize_backward(const struct args *a) { if (a->din[0].data) each_row(a, normalize_gradient); }
 KERNELS(normalize) = { normalize_forward, normalize_backward, NULL };
-struct normalize_attr { double eps; };
 ATTRIBUTES(normalize, struct normalize_attr,
     REAL(struct normalize_attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the sum"));
 OP(normalize, .inputs = "x[T,K]",

@@ -6,8 +6,6 @@
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
 
-struct shift_attr { int64_t by; };
-
 VERB struct node *shift(struct graph *g, struct node *x, int by)
 {
     int64_t at = by;
@@ -16,7 +14,7 @@ VERB struct node *shift(struct graph *g, struct node *x, int by)
 
 static void shift_forward(const struct args *a)
 {
-    int64_t by = *(const int64_t *)a->attr, length = a->in[0].shape.dim[1];
+    int64_t by = ((const struct shift_attr *)a->attr)->by, length = a->in[0].shape.dim[1];
     int64_t first = by < 0 ? -by : 0, end = by > 0 ? length - by : length;
     size_t one = element_bytes(a->in[0].format), line = one * (size_t)length;
     memset(a->out[0].data, 0, line * (size_t)a->in[0].shape.dim[0]);
@@ -109,8 +107,6 @@ OP(slice, .inputs = "x:ANY[B,S,..]",
 
 enum { X, PRESENT, SOME = 64 };                             /* SOME: rows of a block */
 
-struct mask_rows_attr { double value; };
-
 VERB struct node *mask_rows(struct graph *g, struct node *x, struct node *present, double value)
 {
     return graph_emit(g, &op_mask_rows, &value, x, present);
@@ -135,7 +131,7 @@ static void mask_rows_block(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = row_width(a);
     size_t bytes = (size_t)d * element_bytes(a->out[0].format);
-    real buffer[d], value = (real)*(const double *)a->attr;
+    real buffer[d], value = (real)((const struct mask_rows_attr *)a->attr)->value;
     for (int64_t t = from; t < to; t++) {
         if (reals(&a->in[PRESENT])[t] != 0) {
             memcpy((char *)a->out[0].data + (size_t)t * bytes, (const char *)a->in[X].data + (size_t)t * bytes, bytes);

@@ -11,11 +11,9 @@
 enum { SIDE = 16, SOME = 4 * SIDE };                        /* tokens side by side, and of a block */
 enum { MOST = 8, LONGEST = 128 };                           /* n and iterations at most */
 
-struct attr { double eps; int64_t iterations; };
-
 VERB struct node *sinkhorn(struct graph *g, struct node *logits, int64_t iterations, double eps)
 {
-    struct attr at = { eps, iterations };
+    struct sinkhorn_attr at = { eps, iterations };
     return graph_emit(g, &op_sinkhorn, &at, logits);
 }
 
@@ -97,12 +95,12 @@ static void divide_gradient(real p[][SIDE], real e[][SIDE], struct lines l, fact
     }
 }
 
-static int64_t divisions(const struct args *a) { return 2 * ((const struct attr *)a->attr)->iterations - 1; }
+static int64_t divisions(const struct args *a) { return 2 * ((const struct sinkhorn_attr *)a->attr)->iterations - 1; }
 
 /* Reads tokens and balances their matrices; p: the softmax + eps. */
 static void balance(const struct args *a, int64_t from, int64_t tokens, real p[][SIDE], factors *f)
 {
-    real eps = (real)((const struct attr *)a->attr)->eps;
+    real eps = (real)((const struct sinkhorn_attr *)a->attr)->eps;
     int64_t n = shape_last(a->in[0].shape);
     read_tokens(&a->in[0], from, tokens, n, p);
     softmax_rows(p, n);
@@ -141,7 +139,7 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
         for (int64_t k = last - 1; k >= 0; k--) divide_gradient(p, e, lines_of(n, k), f + k);
         read_tokens(&a->in[0], from, tokens, n, p);
         softmax_rows(p, n);
-        softmax_gradient(p, e, n, (real)((const struct attr *)a->attr)->eps);
+        softmax_gradient(p, e, n, (real)((const struct sinkhorn_attr *)a->attr)->eps);
         for (int64_t r = 0; r < tokens; r++)
             for (int64_t c = 0; c < n * n; c++) {
                 int64_t i = (from + r) * n * n + c;
@@ -155,9 +153,9 @@ static void backward(const struct args *a) { if (a->din[0].data) each(a, a->in[0
 
 KERNELS(sinkhorn) = { forward, backward, NULL };
 
-ATTRIBUTES(sinkhorn, struct attr,
-    REAL(struct attr, eps, NEEDED, 0, HUGE_VAL, "", "beside each sum"),
-    INT(struct attr, iterations, NEEDED, 1, LONGEST, "", "divisions of rows and of columns"));
+ATTRIBUTES(sinkhorn, struct sinkhorn_attr,
+    REAL(struct sinkhorn_attr, eps, NEEDED, 0, HUGE_VAL, "", "beside each sum"),
+    INT(struct sinkhorn_attr, iterations, NEEDED, 1, LONGEST, "", "divisions of rows and of columns"));
 OP(sinkhorn, .inputs = "logits:REAL[T,N,N]",
    .outputs = "p:REAL[T,N,N]",
    .about = "e^logits with rows and columns divided by their sums alternately: the sums of both are 1, of columns "

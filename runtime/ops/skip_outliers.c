@@ -35,13 +35,14 @@ static bool is_outlier(const real *ring, int64_t n, real x, real sigma)
 /* `seen` counts to twice the ring's length and falls back to once, so that it stays exact. */
 static void forward(const struct args *a)
 {
+    const struct skip_outliers_attr *at = a->attr;
     int64_t length = a->in[RINGS].shape.dim[1], seen = (int64_t)reals(&a->in[SEEN])[0],
             n = seen < length ? seen : length;
     const real *clip = reals(&a->in[CLIP]);
     bool outlier = false;
     for (int i = LOSS; i <= NORM && clip[1] != 0; i++) {
         real x = reals(&a->in[i])[0], *ring = reals(&a->in[RINGS]) + (i - LOSS) * length;
-        outlier |= n >= 2 && 2 * n >= length && is_outlier(ring, n, x, (real)*(const double *)a->attr);
+        outlier |= n >= 2 && 2 * n >= length && is_outlier(ring, n, x, (real)at->sigma);
         ring[seen % length] = x;
     }
     if (clip[1] != 0) reals(&a->in[SEEN])[0] = (real)(seen + 1 < 2 * length ? seen + 1 : length);
@@ -52,7 +53,6 @@ static void forward(const struct args *a)
 
 KERNELS(skip_outliers) = { forward, NULL, NULL };
 
-struct skip_outliers_attr { double sigma; };
 ATTRIBUTES(skip_outliers, struct skip_outliers_attr,
     REAL(struct skip_outliers_attr, sigma, NEEDED, ABOVE_0, HUGE_VAL, "", "standard deviations above the mean"));
 OP(skip_outliers, .inputs = "clip:REAL[2] loss:REAL[1] norm:REAL[1] rings*:REAL[N,W] seen*:REAL[1]",

@@ -7,11 +7,10 @@
 #include "cpu/vec_math.h"
 
 enum { SIGMA, RANK };                                       /* outputs */
-struct attr { int64_t iterations; };
 
 VERB struct node *spectral(struct graph *g, struct node *w, int64_t iterations)
 {
-    struct attr at = { iterations };
+    struct spectral_attr at = { iterations };
     return graph_emit(g, &op_spectral, &at, w);
 }
 
@@ -35,7 +34,7 @@ static int infer(struct node *n, struct err *e)
 
 static void cost(const struct node *n, struct cost *c)
 {
-    c->flops = 4 * (double)((const struct attr *)n->attr)->iterations * (double)shape_count(n->in[0]->shape);
+    c->flops = 4 * (double)((const struct spectral_attr *)n->attr)->iterations * (double)shape_count(n->in[0]->shape);
 }
 
 static double length_of(const real *x, int64_t n)
@@ -70,7 +69,7 @@ static double iterate(const struct stack *s, const real *w, real *u, real *v)
 static void matrices(const struct args *a, int64_t from, int64_t to)
 {
     struct stack s = stack_of(a->in[0].shape);
-    int64_t size = s.rows * s.cols, iterations = ((const struct attr *)a->attr)->iterations;
+    int64_t size = s.rows * s.cols, iterations = ((const struct spectral_attr *)a->attr)->iterations;
     for (int64_t m = from; m < to; m++) {
         const real *w = reals(&a->in[0]) + m * size;
         real *u = reals(&a->work[0]) + m * (s.rows + s.cols), *v = u + s.rows;
@@ -87,7 +86,7 @@ static void forward(const struct args *a) { each(a, stack_of(a->in[0].shape).n, 
 
 KERNELS(spectral) = { forward, NULL, NULL };
 
-ATTRIBUTES(spectral, struct attr, INT(struct attr, iterations, NEEDED, 1, INT32_MAX, "", "of power"));
+ATTRIBUTES(spectral, struct spectral_attr, INT(struct spectral_attr, iterations, NEEDED, 1, INT32_MAX, "", "of power"));
 OP(spectral, .inputs = "w:REAL[..,N,D]",
    .outputs = "sigma:REAL[E] stable_rank:REAL[E]",
    .about = "of each matrix of a stack the largest singular value, by power iteration, and |w|_F^2 / sigma^2",

@@ -2,8 +2,6 @@
 #define VERBS "graph/ops/tokens.h"
 #include "op.h"
 
-struct sum_by_position_attr { int64_t n, length; };
-
 enum { X, START };
 
 VERB struct node *sum_by_position(struct graph *g, struct node *x, struct node *start, int64_t n, int64_t length)

@@ -6,17 +6,16 @@
 
 enum { W, CLIP };
 enum { STRIP = 64 };                                        /* columns at a time */
-struct attr { int64_t columns; };
 
 VERB struct node *unit_norm(struct graph *g, struct node *w, struct node *clip, bool columns)
 {
-    struct attr at = { columns };
+    struct unit_norm_attr at = { columns };
     return graph_emit(g, &op_unit_norm, &at, w, clip);
 }
 
 struct vectors { int64_t rows, cols, strips, n; };          /* strips: of a matrix; n: vectors of all matrices */
 
-static struct vectors vectors_of(struct shape w, const struct attr *at)
+static struct vectors vectors_of(struct shape w, const struct unit_norm_attr *at)
 {
     struct vectors v = { .rows = w.dim[w.rank - 2], .cols = w.dim[w.rank - 1] };
     v.strips = blocks_of(v.cols, STRIP);
@@ -65,7 +64,7 @@ static void strips(const struct args *a, int64_t from, int64_t to)
 
 static void forward(const struct args *a)
 {
-    const struct attr *at = a->attr;
+    const struct unit_norm_attr *at = a->attr;
     struct vectors v = vectors_of(a->in[W].shape, at);
     const double *square = (const double *)a->work[0].data;
     double sum;
@@ -79,7 +78,7 @@ static void forward(const struct args *a)
 
 KERNELS(unit_norm) = { forward, NULL, NULL };
 
-ATTRIBUTES(unit_norm, struct attr, BOOL(struct attr, columns, false, "columns in place of rows"));
+ATTRIBUTES(unit_norm, struct unit_norm_attr, BOOL(struct unit_norm_attr, columns, false, "columns in place of rows"));
 OP(unit_norm, .inputs = "w*:REAL[..,N,D] clip:REAL[2]",
    .outputs = "length:REAL[1]",
    .about = "rows of matrices, or columns, over their lengths, where clip says that the step counts; how long they "

@@ -13,8 +13,6 @@ enum { Q, K, V, G, BETA, START, POS, STATE };
 enum { QUERIES, KEYS, READERS };
 enum { SCRATCHES = 64 };                                    /* most tasks, each with a scratch of its own */
 
-struct delta_attr { double scale; int64_t delta, chunk; };
-
 struct sizes {
     int64_t batch, seq, heads, share, n, m, gates;          /* `share` value heads read one of `heads` keys of n */
     int64_t chunk, whole, chunks;    /* chunks of `chunk` up to position `whole`, from there of one token */
@@ -28,7 +26,7 @@ struct span { int64_t from, n; };
 
 /* A cache wants the state after each of its last positions. */
 static struct sizes sizes_of(const struct shape *q, const struct shape *v, const struct shape *g,
-                             const struct shape *start, int64_t ring, const struct delta_attr *at)
+                             const struct shape *start, int64_t ring, const struct delta_rule_attr *at)
 {
     struct sizes s = { .batch = start->dim[0], .seq = start->dim[1], .heads = q->dim[1], .n = q->dim[2], .m = v->dim[2],
                        .share = v->dim[1] / q->dim[1], .gates = g->rank == 3 ? g->dim[2] : 1, .ring = ring,
