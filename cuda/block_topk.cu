@@ -42,9 +42,9 @@ static __device__ inline int begin_of(const struct sizes &s, int slot, int row)
 
 static __global__ void __launch_bounds__(BLOCK) block_topk_means(struct sizes s, float *mean)
 {
-    int row = blockIdx.z, group = blockIdx.y, begin = begin_of(s, blockIdx.x, row);
+    int row = blockIdx.x, group = blockIdx.y, slot = blockIdx.z, begin = begin_of(s, slot, row);
     int64_t first = (int64_t)(s.pos ? row / s.seq : row) * s.keys + begin;
-    mean += (((int64_t)row * s.groups + group) * s.slots + blockIdx.x) * s.width;
+    mean += (((int64_t)row * s.groups + group) * s.slots + slot) * s.width;
     for (int c = threadIdx.x; begin >= 0 && c < s.width; c += BLOCK) {
         float sum = 0;
         for (int j = 0; j < s.block; j++) sum += load(s.k, ((first + j) * s.groups + group) * s.width + c);
@@ -110,7 +110,7 @@ static void forward(const struct args *a)
     struct sizes s = sizes_of(a);
     int64_t sequences = a->in[START].shape.dim[0], rows = s.pos ? sequences * s.seq : sequences;
     float *mean = (float *)a->scratch;
-    LAUNCH(a, block_topk_means, dim3(s.slots, s.groups, (unsigned)rows), BLOCK, 0, s, mean);
+    LAUNCH(a, block_topk_means, dim3((unsigned)rows, s.groups, s.slots), BLOCK, 0, s, mean);
     LAUNCH_SHARED(a, block_topk_choose, dim3(s.seq, (unsigned)sequences), BLOCK,
                   WARPS * (size_t)s.slots * sizeof(uint64_t), s, mean, ints(&a->out[0]));
 }

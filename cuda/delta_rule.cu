@@ -13,11 +13,11 @@ delta_rule_forward(struct delta s, struct view q, struct view k, struct view v, 
 {
     constexpr int WIDE = LN * PER, STEPS = STAGED / WIDE, COLUMNS = THREADS / LN;
     __shared__ float keys[STEPS][WIDE], queries[STEPS][WIDE], decay[STEPS][WIDE], values[STEPS][COLUMNS], open[STEPS];
-    int head = blockIdx.y % s.value_heads(), b = blockIdx.y / s.value_heads(), lane = threadIdx.x % LN,
-        own = threadIdx.x / LN, column = blockIdx.x * COLUMNS + own, before = s.before();
+    int head = blockIdx.x % s.value_heads(), b = blockIdx.x / s.value_heads(), lane = threadIdx.x % LN,
+        own = threadIdx.x / LN, column = blockIdx.y * COLUMNS + own, before = s.before();
     if (!legal(fault, FAULT_POSITION, before, INT32_MAX)) return;
     int64_t size = (int64_t)s.n * s.m, at = (int64_t)lane * s.m + column;
-    float *save = entering + blockIdx.y * s.chunks * size;
+    float *save = entering + blockIdx.x * s.chunks * size;
     bool there = column < s.m, goes_on = before > 0 && s.start[(int64_t)b * s.seq] < before;
     auto entry = [&](int position) {
         return ring + (((int64_t)b * s.ring + position % s.ring) * s.value_heads() + head) * size;
@@ -43,7 +43,7 @@ delta_rule_forward(struct delta s, struct view q, struct view k, struct view v, 
             }
             #pragma unroll 1
             for (int i = threadIdx.x; i < STEPS * COLUMNS; i += THREADS) {
-                int which = i / COLUMNS, token = t + which, m = blockIdx.x * COLUMNS + i % COLUMNS;
+                int which = i / COLUMNS, token = t + which, m = blockIdx.y * COLUMNS + i % COLUMNS;
                 int64_t row = ((int64_t)b * s.seq + token) * s.value_heads() + head;
                 values[which][i % COLUMNS] = token < s.seq && m < s.m ? load(v, row * s.m + m) : 0;
                 if (i % COLUMNS == 0) open[which] = token < s.seq && s.relative_start(b, token) <= 0 ? beta[row] : 0;
@@ -108,7 +108,7 @@ static void forward(const struct args *a)
 {
     struct delta s = delta_of(a);
 #define FORWARD(LN, PER) LAUNCH(a, (delta_rule_forward<LN, PER>), \
-    dim3((s.m + THREADS / LN - 1) / (THREADS / LN), s.batch * s.heads * s.share), THREADS, 0, s, view_of(a->in[Q]), \
+    dim3(s.batch * s.heads * s.share, (s.m + THREADS / LN - 1) / (THREADS / LN)), THREADS, 0, s, view_of(a->in[Q]), \
     view_of(a->in[K]), view_of(a->in[V]), reals(&a->in[G]), reals(&a->in[BETA]), reals(&a->in[STATE]), \
     reals(&a->save[0]), view_of(a->out[0]), device_of(a)->fault)
     if (s.n <= 64) FORWARD(8, 8);

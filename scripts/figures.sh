@@ -69,7 +69,8 @@ for room in $rooms; do
     jq -r --arg room "$room" '
         def room: split("/") | if .[0] == "runtime" and length > 2 then .[1] else .[0] end;
         def percent(part; whole): if whole == 0 then "" else "\(part / whole * 1000 | round / 10) %" end;
-        [.files[] | select((.filename | room) == $room) | [.line_total, .line_covered, .branch_total, .branch_covered]] |
+        [.files[] | select((.filename | room) == $room) |
+            [.line_total, .line_covered, .branch_total, .branch_covered]] |
         select(length > 0) | transpose | map(add) |
         "| `\($room)` | \(.[0]) | \(percent(.[1]; .[0])) | \(.[2]) | \(percent(.[3]; .[2])) |"
     ' "$work/coverage.json"
