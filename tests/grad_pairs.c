@@ -107,7 +107,7 @@ static bool is_silent_beside(const struct toggle *t, const struct toggle *beside
 static void check_active(const struct toggle *const *t, const struct together *s, const char *name,
                          const struct tiny *both, struct tally *tally)
 {
-    struct hash with = graph_fingerprint(both->graph), without;
+    struct hash with = graph_fingerprint(both->graph, 1000), without;
     for (int i = 0; i < 2; i++) {
         const struct toggle *other = t[1 - i];
         bool lacks = t[i]->beside && (s->n == 2 || one_slot(t[i]->beside, other));

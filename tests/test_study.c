@@ -177,6 +177,11 @@ static void twins_are_refused(void **state)
     struct study *s = resolved(TEXT({"variants": [{"name": "base", "set": {}},
                                                   {"name": "long", "set": {"train.steps": 20}}]}));
     study_free(s);
+    /* And so are rates that differ in a few steps of a thousand. */
+    s = resolved(TEXT({"train": {"steps": 1000, "schedule": {"module": "wsd", "decay": 0.005}},
+                       "variants": [{"name": "base", "set": {}},
+                                    {"name": "late", "set": {"train.schedule.decay": 0.003}}]}));
+    study_free(s);
 }
 
 static void budgets_are_matched(void **state)

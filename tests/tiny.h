@@ -280,7 +280,7 @@ static inline struct node *tiny_find(const struct tiny *t, const struct op *op, 
 
 static inline bool tiny_same(const struct tiny *a, const struct tiny *b)
 {
-    return hash_equal(graph_fingerprint(a->graph), graph_fingerprint(b->graph));
+    return hash_equal(graph_fingerprint(a->graph, 1000), graph_fingerprint(b->graph, 1000));
 }
 
 static inline void tiny_free(struct tiny *t)

@@ -220,7 +220,7 @@ static inline bool together_fingerprint(const struct together *s, const struct t
     char why[256];
     if (!together_load(s, off, &tiny, why)) return false;
     tiny_build(&tiny, mode, 2, 6);
-    *out = graph_fingerprint(tiny.graph);
+    *out = graph_fingerprint(tiny.graph, 1000);
     tiny_free(&tiny);
     return true;
 }

@@ -43,19 +43,20 @@ static void lower_by_group(size_t *room, const char *folder, const char *most_na
     lower(room, most - used + (files > 0 ? files : 0));
 }
 
-/* Each line of /proc/self/cgroup is ID:CONTROLLERS:PATH; version 2 has no controllers. In a container the group's own
-   folder may be mounted as the root. */
+/* Each line of /proc/self/cgroup is ID:CONTROLLERS:PATH; version 2 has no controllers. A group is limited by all above
+   it, too; in a container its own folder may be mounted as the root. */
 static void lower_by_groups(size_t *room)
 {
-    char line[2048], folder[4096];
+    char line[2048], folder[3072];
     FILE *f = fopen("/proc/self/cgroup", "r");
     while (f && fgets(line, sizeof line, f)) {
         char *path = strrchr(line, ':');
         bool second = strncmp(line, "0::", 3) == 0, first = strstr(line, ":memory:") != NULL;
         if (!path || (!first && !second)) continue;
         path[strcspn(path, "\n")] = 0;
-        for (int root = 0; root < 2; root++) {
-            snprintf(folder, sizeof folder, "/sys/fs/cgroup%s%s", first ? "/memory" : "", root ? "" : path + 1);
+        for (char *end = path + strlen(path); end; end = strrchr(path, '/')) {
+            *end = 0;
+            snprintf(folder, sizeof folder, "/sys/fs/cgroup%s%s", first ? "/memory" : "", path + 1);
             if (first)
                 lower_by_group(room, folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ");
             else lower_by_group(room, folder, "memory.max", "memory.current", "inactive_file ");

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { STEPS_MOST = 1 << 16 };                              /* of a longer run, that many evenly */
+
 /* Whether a node matters to what is computed: probes and what only they read do not. */
 static void mark(const struct graph *g, bool *used, const struct node *n)
 {
@@ -14,7 +16,19 @@ static void mark(const struct graph *g, bool *used, const struct node *n)
 
 static struct hash hash_text(struct hash h, const char *text) { return hash_more(h, text, strlen(text) + 1); }
 
-static struct hash hash_leaf(struct hash h, const struct leaf *l)
+/* The expression of a control is code and its settings; its values over the run stand for both. */
+static struct hash hash_control(struct hash h, const struct control *c, int64_t steps)
+{
+    double scale = c->scale;
+    h = hash_more(h, &scale, sizeof scale);
+    for (int64_t step = 0; step <= steps && c->at; step += steps / STEPS_MOST + 1) {
+        double value = c->at(c->conf, scale, step, steps);
+        h = hash_more(h, &value, sizeof value);
+    }
+    return h;
+}
+
+static struct hash hash_leaf(struct hash h, const struct leaf *l, int64_t steps)
 {
     h = hash_text(h, l->path);
     h = hash_more(h, &l->kind, sizeof l->kind);
@@ -24,19 +38,10 @@ static struct hash hash_leaf(struct hash h, const struct leaf *l)
         h = hash_more(h, rule, sizeof rule);
     }
     if (l->kind == LEAF_WEIGHT && l->frozen) h = hash_text(h, "frozen");
-    if (l->kind == LEAF_CONTROL) {
-        double scale = l->control.scale;
-        h = hash_more(h, &scale, sizeof scale);
-        /* The expression is code and its settings; its values over a nominal run stand for both. */
-        for (int step = 0; step <= 1000 && l->control.at; step += 10) {
-            double value = l->control.at(l->control.conf, scale, step, 1000);
-            h = hash_more(h, &value, sizeof value);
-        }
-    }
-    return h;
+    return l->kind == LEAF_CONTROL ? hash_control(h, &l->control, steps) : h;
 }
 
-struct hash graph_fingerprint(const struct graph *g)
+struct hash graph_fingerprint(const struct graph *g, int64_t steps)
 {
     bool *used = xcalloc((size_t)g->n + 1, sizeof *used);
     int *number = xcalloc((size_t)g->n + 1, sizeof *number), next = 0;
@@ -54,7 +59,7 @@ struct hash graph_fingerprint(const struct graph *g)
         number[i] = ++next;
         h = hash_text(h, n->op->name);
         h = hash_more(h, &n->region, sizeof n->region);
-        if (n->leaf) h = hash_leaf(h, n->leaf);
+        if (n->leaf) h = hash_leaf(h, n->leaf, steps);
         if (n->attr_size) h = hash_more(h, n->attr, n->attr_size);
         h = hash_more(h, &n->shape.rank, sizeof n->shape.rank);
         h = hash_more(h, n->shape.dim, (size_t)n->shape.rank * sizeof n->shape.dim[0]);

@@ -237,8 +237,8 @@ void graph_probe(struct graph *g, const char *name, const char *unit, enum bette
 void graph_loss(struct graph *g, const char *name, struct node *value, double weight, bool of_step);
 
 /* Everything that decides what is computed: ops, attributes, shapes, edges, regions, leaves with init rules,
-   control expressions, losses. Probes do not enter. */
-struct hash graph_fingerprint(const struct graph *g);
+   controls at each of so many steps, losses. Probes do not enter. */
+struct hash graph_fingerprint(const struct graph *g, int64_t steps);
 
 extern const struct op op_leaf, op_result, op_view, op_detach;   /* op_carry is in ops.h */
 

@@ -38,9 +38,11 @@ struct measure {
 };
 
 /* A switch may show in one of the graphs alone. */
-static struct hash fingerprint_of(const struct graph *train, const struct graph *eval, const struct graph *decode)
+static struct hash fingerprint_of(const struct graph *train, const struct graph *eval, const struct graph *decode,
+                                  int64_t steps)
 {
-    struct hash all[] = { graph_fingerprint(train), graph_fingerprint(eval), graph_fingerprint(decode) };
+    struct hash all[] = { graph_fingerprint(train, steps), graph_fingerprint(eval, steps),
+                          graph_fingerprint(decode, steps) };
     return hash_bytes(all, sizeof all);
 }
 
@@ -93,7 +95,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     if (!failure) failure = plan_new(&plan, g, how, e) || plan_new(&eval_plan, eval, how, e);
     if (!failure) {
         out->counts = model_count(leaves);
-        out->fingerprint = fingerprint_of(g, eval, decode);
+        out->fingerprint = fingerprint_of(g, eval, decode, train->steps);
         if (module_traits(train->guard).goes_back) out->fingerprint = hash_more(out->fingerprint, "back", 4);
         out->tokens = train_tokens(train, model->seq, train->steps);
         out->records = leaves_find(leaves, "place") != NULL;
