@@ -76,16 +76,7 @@ int average_loss(struct session *s, const struct corpus *c, int64_t step, double
     struct eval_set set = corpus_eval_set(c, s->train.eval_tokens);
     struct metrics *m = metrics_new(s->eval_graph, STORE_EVAL, model_blocks(&s->model), NULL, 0);
     struct inputs in = inputs_new(size.batch, size.seq);
-    int parts = (int)((eval_windows(c, &set, (int)size.seq) + size.batch - 1) / size.batch);
-    plan_begin(s->eval_plan, step, s->train.steps, parts);
-    plan_swap_averages(s->eval_plan);
-    for (int i = 0; i < parts; i++) {
-        corpus_eval_batch(c, &set, i * size.batch, (int)size.batch, (int)size.seq, in);
-        session_put(s, &in);
-        plan_forward(s->eval_plan, i);
-    }
-    plan_swap_averages(s->eval_plan);
-    plan_combine(s->eval_plan);
+    session_evaluate(s, &(struct evaluation){ .corpus = c, .set = &set, .in = &in, .averages = true }, step);
     metrics_gather(m, s->eval_plan);
     *loss = metrics_get(m, "loss");
     inputs_free(in);

@@ -148,3 +148,29 @@ void session_put(struct session *s, const struct inputs *in)
     eval.of = session_eval_size(s).of;
     inputs_stage(s->state, s->leaves, MODE_EVAL, 0, 1, &eval);
 }
+
+static bool forward_parts(struct session *s, const struct evaluation *e, int parts)
+{
+    struct model_size size = session_eval_size(s);
+    for (int i = 0; i < parts; i++) {
+        e->in->place[0] = (int32_t)((i * comm_here()->ranks + comm_here()->rank) * size.batch);
+        corpus_eval_batch(e->corpus, e->set, e->in->place[0], (int)size.batch, (int)size.seq, *e->in);
+        session_put(s, e->in);
+        if (e->ready && !e->ready(e->with)) return false;
+        plan_forward(s->eval_plan, i);
+    }
+    return true;
+}
+
+bool session_evaluate(struct session *s, const struct evaluation *e, int64_t step)
+{
+    struct model_size size = session_eval_size(s);
+    int64_t at_once = size.batch * comm_here()->ranks, windows = eval_windows(e->corpus, e->set, (int)size.seq);
+    int parts = (int)((windows + at_once - 1) / at_once);
+    plan_begin(s->eval_plan, step, s->train.steps, parts);
+    if (e->averages) plan_swap_averages(s->eval_plan);
+    bool all = forward_parts(s, e, parts);
+    if (e->averages) plan_swap_averages(s->eval_plan);
+    if (all) plan_combine(s->eval_plan);
+    return all;
+}

@@ -242,37 +242,20 @@ static bool went_wrong(const struct trainer *t)
     return t->goes_back && (is_outlier(t) || (!number && metrics_get(t->train, "targets") != 0));
 }
 
-/* False: asked to stop. */
-static bool forward_parts(struct trainer *t, int parts)
+/* Whether a staged part of an evaluation may run: nobody asked to stop, and choices that it replays are there. */
+static bool part_ready(void *with)
 {
-    struct session *s = t->session;
-    struct model_size size = session_eval_size(s);
-    for (int i = 0; i < parts; i++) {
-        if (stop_asked && comm_here()->ranks == 1) return false;
-        t->batch.place[0] = (int32_t)((i * comm_here()->ranks + comm_here()->rank) * size.batch);
-        corpus_eval_batch(t->corpus, &t->eval_set, t->batch.place[0], (int)size.batch, (int)size.seq, t->batch);
-        session_put(s, &t->batch);
-        if (!replay(t, STORE_EVAL, t->done, 0)) return false;
-        plan_forward(s->eval_plan, i);
-    }
-    return true;
+    struct trainer *t = with;
+    return !(stop_asked && comm_here()->ranks == 1) && replay(t, STORE_EVAL, t->done, 0);
 }
 
 /* Of the weights, or of their averages. False: asked to stop, or out of data. What training goes on with is the same
    before and after. */
 static bool evaluate_parts(struct trainer *t, bool averages)
 {
-    struct session *s = t->session;
-    struct model_size size = session_eval_size(s);
-    int64_t at_once = size.batch * comm_here()->ranks;
-    int parts = (int)((eval_windows(t->corpus, &t->eval_set, (int)size.seq) + at_once - 1) / at_once);
-    plan_begin(s->eval_plan, t->done, s->train.steps, parts);
+    struct evaluation e = { t->corpus, &t->eval_set, &t->batch, averages, part_ready, t };
     t->staged = -1;                                         /* its inputs lie where those of the next step would */
-    if (averages) plan_swap_averages(s->eval_plan);
-    bool all = forward_parts(t, parts);
-    if (averages) plan_swap_averages(s->eval_plan);
-    if (!all) return false;
-    plan_combine(s->eval_plan);
+    if (!session_evaluate(t->session, &e, t->done)) return false;
     if (corpus_whole(t->corpus, &t->err)) t->data_lost = true;
     return !t->data_lost;
 }

@@ -70,6 +70,13 @@ void session_free(struct session *s);
 struct model_size session_eval_size(const struct session *s);               /* of an evaluation's micro-batches */
 size_t session_bytes(const struct session *s);              /* all slabs and arenas */
 void session_put(struct session *s, const struct inputs *in);               /* for plan_forward of an evaluation */
+/* On held-out text, by the weights or by their averages, which are where they were afterwards; each rank its part of
+   every batch, which passes through `in`. ready, or NULL: asked when a part is staged. False: it was not ready. */
+struct evaluation {
+    const struct corpus *corpus; const struct eval_set *set; struct inputs *in; bool averages;
+    bool (*ready)(void *with); void *with;
+};
+bool session_evaluate(struct session *s, const struct evaluation *e, int64_t step);
 void session_stage(struct session *s, int micro, const struct inputs *in);  /* for plan_step */
 
 #endif
