@@ -120,12 +120,12 @@ struct sizes { int64_t stack, rows, cols, n; int spans; };
 
 static struct sizes sizes_of(const struct args *a)
 {
-    struct shape w = a->in[W].shape;
+    struct stack k = shape_stack(a->in[W].shape);
     struct sizes s = {};
-    s.rows = w.rank > 1 ? w.dim[w.rank - 2] : 1;
-    s.cols = w.dim[w.rank - 1];
+    s.stack = k.matrices;
+    s.rows = k.rows;
+    s.cols = k.columns;
     s.n = s.rows * s.cols;
-    s.stack = shape_count(w) / s.n;
     s.spans = spans_of(s.n);
     return s;
 }

@@ -152,8 +152,8 @@ static bool is_whole(const struct args *a)
 
 static int64_t matrix_of(const struct args *a)
 {
-    struct shape w = a->in[W].shape;
-    return w.dim[w.rank - 1] * (w.rank > 1 ? w.dim[w.rank - 2] : 1);
+    struct stack k = shape_stack(a->in[W].shape);
+    return k.rows * k.columns;
 }
 
 static void find_directions(const struct args *a, float *u)

@@ -14,11 +14,11 @@ struct sizes { int64_t stack, rows, cols, rank, room; int batch, spans; };
 
 static struct sizes sizes_of(const struct args *a)
 {
-    struct shape w = a->in[W].shape;
+    struct stack k = shape_stack(a->in[W].shape);
     struct sizes s = {};
-    s.rows = w.rank > 1 ? w.dim[w.rank - 2] : 1;
-    s.cols = w.dim[w.rank - 1];
-    s.stack = shape_count(w) / (s.rows * s.cols);
+    s.stack = k.matrices;
+    s.rows = k.rows;
+    s.cols = k.columns;
     s.rank = shape_count(a->in[Q].shape) / (s.stack * s.cols);
     s.room = s.rank * (2 * s.rows + s.cols + 2) + s.rows * s.cols;
     s.batch = matrices_at_once(s.stack, s.room);

@@ -15,21 +15,22 @@ static struct sizes sizes_of(const struct args *a)
 }
 
 /* An operand of the products of all heads: a matrix of each, as it lies. */
-struct stack { const void *data; int64_t row, stride; bool transposed; };
+struct matrices { const void *data; int64_t row, stride; bool transposed; };
 
-static struct stack heads(const struct sizes &s, const void *data, int64_t width, bool transposed)
+static struct matrices heads(const struct sizes &s, const void *data, int64_t width, bool transposed)
 {
     return { data, s.heads * width, width, transposed };
 }
 
 /* w[h]^T, which is [K,N], and with `flip` w[h]. */
-static struct stack weights(const struct sizes &s, const void *data, bool flip)
+static struct matrices weights(const struct sizes &s, const void *data, bool flip)
 {
     return { data, s.transposed ? s.n : s.k, s.n * s.k, s.transposed == flip };
 }
 
 static void multiply(const struct args *a, const struct sizes &s, int64_t m, int64_t n, int64_t k,
-                     const struct stack &left, const struct stack &right, const struct stack &c, bool bf16, float beta)
+                     const struct matrices &left, const struct matrices &right, const struct matrices &c, bool bf16,
+                     float beta)
 {
     struct gemm g = {};
     g.m = m;
@@ -72,7 +73,7 @@ static void backward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
     const void *x = a->in[X].data, *dy = a->dout[0].data;
-    struct stack dw = weights(s, a->din[W].data, false);
+    struct matrices dw = weights(s, a->din[W].data, false);
     if (a->din[X].data)
         multiply(a, s, s.tokens, s.k, s.n, heads(s, dy, s.n, false), weights(s, matrices(a, s), true),
                  heads(s, a->din[X].data, s.k, false), s.bf16, a->beta[X]);

@@ -16,11 +16,12 @@ struct sizes { int64_t stack, rows, cols, low, high, lines; int batch, spans; bo
 static struct sizes sizes_of(const struct args *a)
 {
     const struct muon_attr *at = (const struct muon_attr *)a->attr;
-    struct shape w = a->in[W].shape;
+    struct stack k = shape_stack(a->in[W].shape);
+    int64_t heads = at->heads ? at->heads : 1;
     struct sizes s = {};
-    s.rows = w.rank > 1 ? w.dim[w.rank - 2] / (at->heads ? at->heads : 1) : 1;
-    s.cols = w.dim[w.rank - 1];
-    s.stack = shape_count(w) / (s.rows * s.cols);
+    s.stack = k.matrices * heads;
+    s.rows = k.rows / heads;
+    s.cols = k.columns;
     s.low = s.rows < s.cols ? s.rows : s.cols;
     s.high = s.rows < s.cols ? s.cols : s.rows;
     s.columns = at->neurons == NEURONS_SHORT && s.rows < s.cols;

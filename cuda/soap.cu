@@ -13,11 +13,11 @@ struct sizes { int64_t stack, rows, cols, side, room; int batch, spans; };
 
 static struct sizes sizes_of(const struct args *a)
 {
-    struct shape w = a->in[W].shape;
+    struct stack k = shape_stack(a->in[W].shape);
     struct sizes s = {};
-    s.rows = w.rank > 1 ? w.dim[w.rank - 2] : 1;
-    s.cols = w.dim[w.rank - 1];
-    s.stack = shape_count(w) / (s.rows * s.cols);
+    s.stack = k.matrices;
+    s.rows = k.rows;
+    s.cols = k.columns;
     s.side = a->in[LEFT].data ? s.rows : 0;
     if (a->in[RIGHT].data && s.cols > s.side) s.side = s.cols;
     s.room = 3 * s.rows * s.cols + 2 * s.side * s.side + 3 * (s.side + 1);

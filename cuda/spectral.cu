@@ -63,21 +63,19 @@ static __global__ void __launch_bounds__(BLOCK) spectral_matrix(struct matrices 
     m.rank[blockIdx.x] = sigma > 0 ? divide(whole, sigma * sigma) : 0;
 }
 
-static int64_t stack_of(struct shape w) { return shape_count(w) / (w.dim[w.rank - 2] * w.dim[w.rank - 1]); }
-
 static void forward(const struct args *a)
 {
     const struct spectral_attr *at = (const struct spectral_attr *)a->attr;
-    struct shape w = a->in[0].shape;
+    struct stack w = shape_stack(a->in[0].shape);
     struct matrices m = { reals(&a->in[0]), (float *)a->scratch, reals(&a->out[SIGMA]), reals(&a->out[RANK]),
-                          w.dim[w.rank - 2], w.dim[w.rank - 1], (int)at->iterations };
-    LAUNCH(a, spectral_matrix, (unsigned)stack_of(w), BLOCK, 0, m);
+                          w.rows, w.columns, (int)at->iterations };
+    LAUNCH(a, spectral_matrix, (unsigned)w.matrices, BLOCK, 0, m);
 }
 
 static size_t scratch(const struct args *a)
 {
-    struct shape w = a->in[0].shape;
-    return (size_t)(stack_of(w) * (w.dim[w.rank - 2] + w.dim[w.rank - 1])) * sizeof(float);
+    struct stack w = shape_stack(a->in[0].shape);
+    return (size_t)(w.matrices * (w.rows + w.columns)) * sizeof(float);
 }
 
 TWIN(spectral, forward, NULL, NULL, scratch);

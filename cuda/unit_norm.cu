@@ -67,24 +67,25 @@ static __global__ void __launch_bounds__(BLOCK) unit_norm_length(struct vectors 
 
 static bool by_columns(const struct args *a) { return ((const struct unit_norm_attr *)a->attr)->columns != 0; }
 
+static int64_t vectors_of(const struct args *a)
+{
+    struct stack k = shape_stack(a->in[W].shape);
+    return k.matrices * (by_columns(a) ? k.columns : k.rows);
+}
+
 static void update(const struct args *a)
 {
-    struct shape w = a->in[W].shape;
-    bool columns = by_columns(a);
-    int64_t rows = w.dim[w.rank - 2], cols = w.dim[w.rank - 1],
-            n = shape_count(w) / (columns ? rows : cols);
-    struct vectors v = { reals(&a->in[W]), a->in[W].packed, reals(&a->in[CLIP]), (float *)a->scratch, n, (int)rows,
-                         (int)cols };
-    if (columns)
-        LAUNCH(a, unit_norm_columns, dim3((unsigned)((cols + ACROSS - 1) / ACROSS), (unsigned)(n / cols)), BLOCK, 0, v);
+    struct stack k = shape_stack(a->in[W].shape);
+    int64_t n = vectors_of(a);
+    struct vectors v = { reals(&a->in[W]), a->in[W].packed, reals(&a->in[CLIP]), (float *)a->scratch, n, (int)k.rows,
+                         (int)k.columns };
+    if (by_columns(a))
+        LAUNCH(a, unit_norm_columns, dim3((unsigned)((k.columns + ACROSS - 1) / ACROSS), (unsigned)k.matrices), BLOCK,
+               0, v);
     else LAUNCH(a, unit_norm_rows, grid_for(a, n, 1), BLOCK, 0, v);
     LAUNCH(a, unit_norm_length, 1, BLOCK, 0, v, reals(&a->out[0]));
 }
 
-static size_t scratch(const struct args *a)
-{
-    struct shape w = a->in[W].shape;
-    return (size_t)(shape_count(w) / (by_columns(a) ? w.dim[w.rank - 2] : w.dim[w.rank - 1])) * sizeof(float);
-}
+static size_t scratch(const struct args *a) { return (size_t)vectors_of(a) * sizeof(float); }
 
 TWIN(unit_norm, update, NULL, NULL, scratch);

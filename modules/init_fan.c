@@ -18,7 +18,7 @@ static const struct param params[] = {
 static struct init init(struct build *b, struct pick self, enum role role, struct shape shape)
 {
     const struct conf *c = self.conf;
-    double in = (double)shape_last(shape), out = shape.rank > 1 ? (double)shape.dim[shape.rank - 2] : 1,
+    double in = (double)shape_last(shape), out = (double)shape_stack(shape).rows,
            std = sqrt(c->gain / (c->fan == FAN_IN ? in : (in + out) / 2)), head = 1 / sqrt((double)b->width);
     if (role == ROLE_EMBED || role == ROLE_TABLE)
         std = c->embed > 0 ? c->embed : module_traits(b->conf->head).tied ? head : 1;

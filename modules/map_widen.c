@@ -40,7 +40,7 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     const struct conf *c = self.conf;
     const struct donated *from = donor_find(m->donor, l->path);
     if (!from || shape_equal(from->shape, l->values)) return mapping_as(m, l, l->path, NULL);
-    struct stack to = stack_of(l->values), of = stack_of(from->shape);
+    struct stack to = shape_stack(l->values), of = shape_stack(from->shape);
     if (to.matrices != of.matrices || to.rows % of.rows != 0 || to.columns % of.columns != 0)
         return mapping_as(m, l, l->path, NULL);
     int64_t taller = to.rows / of.rows, wider = to.columns / of.columns;

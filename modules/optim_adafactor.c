@@ -19,16 +19,15 @@ static const struct param params[] = {
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
     const struct conf *c = self.conf;
-    struct shape s = w->shape;
-    bool matrix = s.rank > 1;
-    int64_t n = shape_count(s), cols = s.dim[s.rank - 1], rows = matrix ? s.dim[s.rank - 2] : 1;
+    struct stack s = shape_stack(w->shape);
+    bool matrix = w->shape.rank > 1;
     struct adafactor_attr attr = {
         .power = c->power, .tiny = c->tiny, .most = c->most, .least = c->least, .beta1 = c->beta1,
         .decay = build_decay(&c->pace, w, u), .rate = u.rate, .relative = c->relative
     };
     return adafactor(b->graph, w, grad, u.lr, u.step, u.clip,
-                     matrix ? build_memory_of(b, "row", w, SHAPE(n / cols)) : NULL,
-                     matrix ? build_memory_of(b, "col", w, SHAPE(n / rows)) : NULL,
+                     matrix ? build_memory_of(b, "row", w, SHAPE(s.matrices * s.rows)) : NULL,
+                     matrix ? build_memory_of(b, "col", w, SHAPE(s.matrices * s.columns)) : NULL,
                      matrix ? NULL : build_moment(b, "v", w), c->beta1 > 0 ? build_moment(b, "m", w) : NULL, attr);
 }
 

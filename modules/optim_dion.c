@@ -25,12 +25,11 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
 {
     const struct conf *c = self.conf;
     if (!build_is_hidden(w)) return build_adamw(b, &c->pace, &c->adam, w, grad, u);
-    struct shape s = w->shape;
-    int64_t rows = s.dim[s.rank - 2], columns = s.dim[s.rank - 1];
-    double side = (double)(rows < columns ? rows : columns);
+    struct stack s = shape_stack(w->shape);
+    double side = (double)(s.rows < s.columns ? s.rows : s.columns);
     struct dion_attr attr = { c->momentum, u.rate * build_decay(&c->pace, w, u),
-                              u.rate * sqrt((double)rows / (double)columns) };
-    struct node *q = build_drawn(b, "q", w, SHAPE(w->leaf->stack, (int64_t)fmax(1, round(c->rank * side)), columns));
+                              u.rate * sqrt((double)s.rows / (double)s.columns) };
+    struct node *q = build_drawn(b, "q", w, SHAPE(w->leaf->stack, (int64_t)fmax(1, round(c->rank * side)), s.columns));
     return dion(b->graph, w, grad, build_moment(b, "m", w), q, u.lr, u.clip, attr);
 }
 

@@ -54,15 +54,14 @@ static void check(struct pick self, const struct model_conf *model, const char *
 }
 
 /* The matrices that are made orthogonal: those of w, or of them the rows of each head. */
-struct matrices { int64_t stack, rows, columns; };
-static struct matrices matrices_of(const struct conf *c, const struct node *w)
+static struct stack matrices_of(const struct conf *c, const struct node *w)
 {
-    struct shape s = w->shape;
-    int64_t heads = c->heads ? w->leaf->heads : 1, rows = s.dim[s.rank - 2] / heads, columns = s.dim[s.rank - 1];
-    return (struct matrices){ shape_count(s) / (rows * columns), rows, columns };
+    struct stack s = shape_stack(w->shape);
+    int64_t heads = c->heads ? w->leaf->heads : 1;
+    return (struct stack){ s.matrices * heads, s.rows / heads, s.columns };
 }
 
-static double step_scale(const struct conf *c, struct matrices x)
+static double step_scale(const struct conf *c, struct stack x)
 {
     double rows = (double)x.rows, columns = (double)x.columns;
     if (c->scale == RMS) return c->rms * sqrt(fmax(rows, columns));
@@ -70,9 +69,9 @@ static double step_scale(const struct conf *c, struct matrices x)
 }
 
 /* What level_neurons keeps of each. */
-static struct shape neurons_of(const struct conf *c, struct matrices x)
+static struct shape neurons_of(const struct conf *c, struct stack x)
 {
-    return SHAPE(x.stack, c->neurons == NEURONS_SHORT && x.rows < x.columns ? x.columns : x.rows);
+    return SHAPE(x.matrices, c->neurons == NEURONS_SHORT && x.rows < x.columns ? x.columns : x.rows);
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
@@ -80,8 +79,8 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     const struct conf *c = self.conf;
     if (!build_is_hidden(w) || (c->router == ADAMW && w->leaf->role == ROLE_ROUTER))
         return build_adamw(b, &c->pace, &c->adam, w, grad, u);
-    struct matrices x = matrices_of(c, w);
-    struct node *radius = c->sphere ? build_radius(b, w, x.stack) : NULL;
+    struct stack x = matrices_of(c, w);
+    struct node *radius = c->sphere ? build_radius(b, w, x.matrices) : NULL;
     struct muon_attr attr = {
         .momentum = c->momentum, .decay = radius ? 0 : u.rate * build_decay(&c->pace, w, u),
         .scale = u.rate * (radius ? 1 : step_scale(c, x)), .nesterov = c->nesterov, .steps = c->steps,
@@ -89,7 +88,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
         .beta2 = c->neurons_beta, .heads = c->heads ? w->leaf->heads : 0
     };
     struct node *v = c->neurons ? build_memory_of(b, "v", w, neurons_of(c, x)) : NULL;
-    return muon(b->graph, w, grad, build_moment_as(b, "m", w, c->adam.state, x.stack), u.lr, u.clip, v, radius,
+    return muon(b->graph, w, grad, build_moment_as(b, "m", w, c->adam.state, x.matrices), u.lr, u.clip, v, radius,
                 attr);
 }
 

@@ -25,12 +25,11 @@ static void check(struct pick self, const struct model_conf *model, const char *
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
     const struct conf *c = self.conf;
-    struct shape s = w->shape;
-    int64_t values = s.dim[s.rank - 1] * (s.rank > 1 ? s.dim[s.rank - 2] : 1);
+    struct stack s = shape_stack(w->shape);
     struct node *m = build_moment_as(b, "m", w, c->state, w->leaf->stack);
     struct muon_attr attr = {
         .momentum = c->momentum, .decay = u.rate * build_decay(&c->pace, w, u),
-        .scale = u.rate * (c->scale == RMS ? 0.2 * sqrt((double)values) : 1), .nesterov = c->nesterov
+        .scale = u.rate * (c->scale == RMS ? 0.2 * sqrt((double)(s.rows * s.columns)) : 1), .nesterov = c->nesterov
     };
     return muon(b->graph, w, grad, m, u.lr, u.clip, NULL, NULL, attr);
 }

@@ -32,14 +32,14 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
 {
     const struct conf *c = self.conf;
     if (!build_is_hidden(w)) return build_adamw(b, &c->pace, &c->adam, w, grad, u);
-    int64_t rows = w->shape.dim[w->shape.rank - 2], columns = w->shape.dim[w->shape.rank - 1];
+    struct stack s = shape_stack(w->shape);
     struct soap_attr attr = { c->adam.beta1, c->adam.beta2, c->factor_beta, c->adam.eps * u.eps,
                               build_decay(&c->pace, w, u), u.rate, c->every };
     struct soap x = {
         .w = w, .grad = grad, .m = build_moment(b, "m", w), .v = build_moment(b, "v", w), .lr = u.lr, .clip = u.clip,
         .taken = build_memory_of(b, "taken", w, SHAPE(1)),
-        .left = factor(b, c, "left", w, rows), .left_basis = factor(b, c, "left_basis", w, rows),
-        .right = factor(b, c, "right", w, columns), .right_basis = factor(b, c, "right_basis", w, columns)
+        .left = factor(b, c, "left", w, s.rows), .left_basis = factor(b, c, "left_basis", w, s.rows),
+        .right = factor(b, c, "right", w, s.columns), .right_basis = factor(b, c, "right_basis", w, s.columns)
     };
     return soap(b->graph, x, attr);
 }

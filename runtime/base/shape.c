@@ -17,6 +17,13 @@ int64_t shape_rows(struct shape s)
     return last ? shape_count(s) / last : 0;
 }
 
+struct stack shape_stack(struct shape s)
+{
+    struct stack k = { 1, s.rank > 1 ? s.dim[s.rank - 2] : 1, s.dim[s.rank - 1] };
+    k.matrices = shape_count(s) / (k.rows * k.columns);
+    return k;
+}
+
 bool shape_equal(struct shape a, struct shape b)
 {
     if (a.rank != b.rank) return false;

@@ -28,13 +28,6 @@ struct ints start_layers(const struct start *s, int n, struct arena *a, struct e
 
 /* ---- for modules ---- */
 
-struct stack stack_of(struct shape s)
-{
-    struct stack k = { 1, s.rank > 1 ? s.dim[s.rank - 2] : 1, s.dim[s.rank - 1] };
-    k.matrices = shape_count(s) / (k.rows * k.columns);
-    return k;
-}
-
 struct stack stack_by_experts(struct shape s)
 {
     return (struct stack){ s.dim[0], s.rank > 2 ? s.dim[1] : 1, s.rank > 1 ? shape_last(s) : 1 };

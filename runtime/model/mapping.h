@@ -76,9 +76,7 @@ int mapping_lines(const struct mapping *m, struct mapping_line **lines);    /* r
 
 /* ---- for modules of slot `map` ---- */
 
-struct stack { int64_t matrices, rows, columns; };
-struct stack stack_of(struct shape shape);
-struct stack stack_by_experts(struct shape shape);
+struct stack stack_by_experts(struct shape shape);          /* a matrix, or a row, or a number of each expert */
 const struct donated *donor_find(const struct donor *d, const char *path);            /* NULL: it has no such tensor */
 struct made mapping_fail(struct mapping *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The layer of a path "layers.N.REST", and in *rest what follows; -1: it has none. */

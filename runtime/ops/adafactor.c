@@ -15,28 +15,19 @@ VERB struct node *adafactor(struct graph *g, struct node *w, struct node *grad, 
     return graph_emit(g, &op_adafactor, &a, w, grad, lr, step, clip, row, col, v, m);
 }
 
-struct sizes { int64_t stack, rows, cols; };
-
-static struct sizes sizes_of(struct shape w)
-{
-    struct sizes s = { .rows = w.rank > 1 ? w.dim[w.rank - 2] : 1, .cols = w.dim[w.rank - 1] };
-    s.stack = shape_count(w) / (s.rows * s.cols);
-    return s;
-}
-
 static int infer(struct node *n, struct err *e)
 {
-    struct sizes s = sizes_of(n->in[W]->shape);
+    struct stack s = shape_stack(n->in[W]->shape);
     const struct node *row = n->in[ROW], *col = n->in[COL];
     if (step_check_pace(n, LR, e)) return -1;
     if (!row != !col || !row == !n->in[V]) return err_set(e, "adafactor: row and col are needed, or v");
-    if (row && (shape_count(row->shape) != s.stack * s.rows || shape_count(col->shape) != s.stack * s.cols))
+    if (row && (shape_count(row->shape) != s.matrices * s.rows || shape_count(col->shape) != s.matrices * s.columns))
         return err_set(e, "adafactor: a value for each row and one for each column are needed, %lld and %lld",
-                       (long long)(s.stack * s.rows), (long long)(s.stack * s.cols));
+                       (long long)(s.matrices * s.rows), (long long)(s.matrices * s.columns));
     node_value(n, DTYPE_REAL, SHAPE(SUMS));
-    step_work(n, s.stack);
-    node_work(n, DTYPE_REAL, SHAPE(s.stack, s.rows * s.cols));
-    node_work(n, DTYPE_U8, SHAPE(s.stack, s.cols * (int64_t)sizeof(double)));
+    step_work(n, s.matrices);
+    node_work(n, DTYPE_REAL, SHAPE(s.matrices, s.rows * s.columns));
+    node_work(n, DTYPE_U8, SHAPE(s.matrices, s.columns * (int64_t)sizeof(double)));
     return 0;
 }
 
@@ -44,22 +35,22 @@ static int infer(struct node *n, struct err *e)
 struct one { real *u, *row, *col, *v, *m; double *sum; };
 
 /* Takes the gradient in, and divides it by its size. */
-static void divide(const struct sizes *s, double beta, double tiny, const struct one *x)
+static void divide(const struct stack *s, double beta, double tiny, const struct one *x)
 {
     double mean = 0;
-    for (int64_t c = 0; c < s->cols; c++) x->sum[c] = 0;
+    for (int64_t c = 0; c < s->columns; c++) x->sum[c] = 0;
     for (int64_t r = 0; r < s->rows; r++) {
-        const real *g = x->u + r * s->cols;
-        double squares = step_squares(g, s->cols) / (double)s->cols + tiny;
+        const real *g = x->u + r * s->columns;
+        double squares = step_squares(g, s->columns) / (double)s->columns + tiny;
         x->row[r] = (real)(beta * (double)x->row[r] + (1 - beta) * squares);
         mean += (double)x->row[r] / (double)s->rows;
-        for (int64_t c = 0; c < s->cols; c++) x->sum[c] += (double)g[c] * (double)g[c];
+        for (int64_t c = 0; c < s->columns; c++) x->sum[c] += (double)g[c] * (double)g[c];
     }
-    for (int64_t c = 0; c < s->cols; c++)
+    for (int64_t c = 0; c < s->columns; c++)
         x->col[c] = (real)(beta * (double)x->col[c] + (1 - beta) * (x->sum[c] / (double)s->rows + tiny));
     for (int64_t r = 0; r < s->rows; r++)
-        for (int64_t c = 0; c < s->cols; c++)
-            x->u[r * s->cols + c] /= (real)sqrt((double)x->row[r] / mean * (double)x->col[c]);
+        for (int64_t c = 0; c < s->columns; c++)
+            x->u[r * s->columns + c] /= (real)sqrt((double)x->row[r] / mean * (double)x->col[c]);
 }
 
 static void divide_values(int64_t n, double beta, double tiny, const struct one *x)
@@ -81,16 +72,16 @@ static real *part(const struct args *a, int input, int64_t at)
 static void matrices(const struct args *a, int64_t from, int64_t to)
 {
     const struct adafactor_attr *at = a->attr;
-    struct sizes s = sizes_of(a->in[W].shape);
-    int64_t n = s.rows * s.cols;
+    struct stack s = shape_stack(a->in[W].shape);
+    int64_t n = s.rows * s.columns;
     const struct step_pace pace = step_pace(a, LR);
     double beta = 1 - pow((double)reals(&a->in[STEP])[0], -at->power), of_m = at->beta1 * (double)pace.momentum;
     real keep1 = (real)(1 - of_m), beta1 = (real)of_m, decay = (real)(at->decay * (double)pace.decay),
          clip = reals(&a->in[CLIP])[0];
     for (int64_t e = from; e < to; e++) {
         real *w = reals(&a->in[W]) + e * n;
-        struct one x = { reals(&a->work[1]) + e * n, part(a, ROW, e * s.rows), part(a, COL, e * s.cols),
-                         part(a, V, e * n), part(a, M, e * n), (double *)a->work[2].data + e * s.cols };
+        struct one x = { reals(&a->work[1]) + e * n, part(a, ROW, e * s.rows), part(a, COL, e * s.columns),
+                         part(a, V, e * n), part(a, M, e * n), (double *)a->work[2].data + e * s.columns };
         for (int64_t i = 0; i < n; i++) x.u[i] = clip * reals(&a->in[GRAD])[e * n + i];
         if (x.v) divide_values(n, beta, at->tiny, &x);
         else divide(&s, beta, at->tiny, &x);
@@ -105,7 +96,7 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
 
 static void forward(const struct args *a)
 {
-    int64_t stack = sizes_of(a->in[W].shape).stack;
+    int64_t stack = shape_stack(a->in[W].shape).matrices;
     step_run(a, reals(&a->in[CLIP])[1] != 0, stack, 1, stack, matrices);
 }
 

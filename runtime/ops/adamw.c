@@ -23,8 +23,8 @@ VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, stru
 struct sizes { int64_t stack, n; };
 static struct sizes sizes_of(struct shape w)
 {
-    int64_t n = w.dim[w.rank - 1] * (w.rank > 1 ? w.dim[w.rank - 2] : 1);
-    return (struct sizes){ shape_count(w) / n, n };
+    struct stack k = shape_stack(w);
+    return (struct sizes){ k.matrices, k.rows * k.columns };
 }
 
 static bool alike(const struct node *m, const struct node *other)

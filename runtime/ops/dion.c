@@ -10,7 +10,6 @@
 #include "cpu/gemm.h"
 
 enum { W, GRAD, M, Q, LR, CLIP };                           /* inputs */
-enum { BLOCKS = 16 };    /* most matrices at work at one time, each with its scratch */
 
 VERB struct node *dion(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *q,
                        struct node *lr, struct node *clip, struct dion_attr a)
@@ -18,14 +17,13 @@ VERB struct node *dion(struct graph *g, struct node *w, struct node *grad, struc
     return graph_emit(g, &op_dion, &a, w, grad, m, q, lr, clip);
 }
 
-struct sizes { int64_t stack, rows, cols, rank, grain; };
+struct sizes { int64_t stack, rows, cols, rank; };
 
 static struct sizes sizes_of(struct shape w, struct shape q)
 {
-    struct sizes s = { .rows = w.rank > 1 ? w.dim[w.rank - 2] : 1, .cols = w.dim[w.rank - 1] };
-    s.stack = shape_count(w) / (s.rows * s.cols);
+    struct stack k = shape_stack(w);
+    struct sizes s = { .stack = k.matrices, .rows = k.rows, .cols = k.columns };
     s.rank = shape_count(q) / (s.stack * s.cols);
-    s.grain = blocks_of(s.stack, BLOCKS);
     return s;
 }
 
@@ -33,7 +31,7 @@ static int infer(struct node *n, struct err *e)
 {
     struct shape w = n->in[W]->shape, q = n->in[Q]->shape;
     struct sizes s = sizes_of(w, q);
-    int64_t most = s.rows < s.cols ? s.rows : s.cols, blocks = blocks_of(s.stack, s.grain);
+    int64_t most = s.rows < s.cols ? s.rows : s.cols, blocks = step_blocks(s.stack);
     if (step_check_pace(n, LR, e)) return -1;
     if (s.rank < 1 || s.rank > most || s.stack * s.rank * s.cols != shape_count(q))
         return err_set(e, "dion: 'q' has %lld values: of each of %lld matrices it has 1 to %lld rows of %lld",
@@ -91,7 +89,7 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
     const struct step_pace pace = step_pace(a, LR);
     const struct step_move move = { pace.rate, (real)at->scale, (real)(at->decay * (double)pace.decay), false };
     struct sizes s = sizes_of(a->in[W].shape, a->in[Q].shape);
-    int64_t n = s.rows * s.cols, block = from / s.grain;
+    int64_t n = s.rows * s.cols, block = from / step_grain(s.stack);
     real *room = reals(&a->work[1]) + block * a->work[1].shape.dim[1], clip = reals(&a->in[CLIP])[0];
     double *along = (double *)a->work[2].data + 2 * block * s.rank;
     for (int64_t e = from; e < to; e++) {
@@ -105,7 +103,7 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a->in[W].shape, a->in[Q].shape);
-    step_run(a, reals(&a->in[CLIP])[1] != 0, s.stack, s.grain, s.stack, matrices);
+    step_matrices(a, reals(&a->in[CLIP])[1] != 0, s.stack, matrices);
 }
 
 KERNELS(dion) = { forward, NULL, NULL };

@@ -14,7 +14,6 @@
 
 enum { W, GRAD, M, LR, CLIP, V, RADIUS };                   /* inputs */
 enum { HEADS_MOST = 1 << 20 };
-enum { BLOCKS = 16 };    /* most matrices at work at one time, each with its scratch */
 enum { BANDS = 4, BAND = 32 };    /* of a symmetric product: most of them, and what their columns are a multiple of */
 
 VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr,
@@ -24,16 +23,15 @@ VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struc
 }
 
 /* A stack of [rows,cols]; low and high are the smaller and the larger of the two. */
-struct sizes { int64_t stack, rows, cols, low, high, grain; };
+struct sizes { int64_t stack, rows, cols, low, high; };
 
 static struct sizes sizes_of(struct shape w, const struct muon_attr *at)
 {
-    struct sizes s = { .rows = w.rank > 1 ? w.dim[w.rank - 2] : 1, .cols = w.dim[w.rank - 1] };
-    if (at->heads) s.rows /= at->heads;
-    s.stack = shape_count(w) / (s.rows * s.cols);
+    struct stack k = shape_stack(w);
+    int64_t heads = at->heads ? at->heads : 1;
+    struct sizes s = { .stack = k.matrices * heads, .rows = k.rows / heads, .cols = k.columns };
     s.low = s.rows < s.cols ? s.rows : s.cols;
     s.high = s.rows < s.cols ? s.cols : s.rows;
-    s.grain = blocks_of(s.stack, BLOCKS);
     return s;
 }
 
@@ -58,7 +56,7 @@ static int infer(struct node *n, struct err *e)
         return err_set(e, "muon: %lld heads do not divide the rows of a weight %s", (long long)at->heads,
                        shape_text(w, (char[64]){ 0 }));
     struct sizes s = sizes_of(w, at);
-    int64_t blocks = blocks_of(s.stack, s.grain);
+    int64_t blocks = step_blocks(s.stack);
     if (step_check_pace(n, LR, e)) return -1;
     if (moment_check(n, M, "m", s.stack, e) != 0) return -1;
     if ((at->neurons != NEURONS_NONE) != (n->in[V] != NULL))
@@ -220,7 +218,7 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
     const struct step_pace pace = step_pace(a, LR);
     const struct step_move move = { pace.rate, (real)at->scale, (real)(at->decay * (double)pace.decay), at->cautious };
     struct sizes s = sizes_of(a->in[W].shape, at);
-    int64_t n = s.rows * s.cols, neurons = has_columns(&s, at) ? s.cols : s.rows, block = from / s.grain;
+    int64_t n = s.rows * s.cols, neurons = has_columns(&s, at) ? s.cols : s.rows, block = from / step_grain(s.stack);
     real *room = reals(&a->work[1]) + block * a->work[1].shape.dim[1];
     double *line = (double *)a->work[2].data + block * s.high;
     for (int64_t i = from; i < to; i++) {
@@ -237,7 +235,7 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a->in[W].shape, a->attr);
-    step_run(a, reals(&a->in[CLIP])[1] != 0, s.stack, s.grain, s.stack, matrices);
+    step_matrices(a, reals(&a->in[CLIP])[1] != 0, s.stack, matrices);
 }
 
 KERNELS(muon) = { forward, NULL, NULL };

@@ -13,7 +13,6 @@
 
 enum { W, GRAD, M, V, LR, CLIP, TAKEN, LEFT, LEFT_BASIS, RIGHT, RIGHT_BASIS };      /* inputs */
 enum { GOES_ALONG = 3 };    /* by eigenvectors: numbers, an order, signs */
-enum { BLOCKS = 16 };    /* most matrices at work at one time, each with its scratch */
 
 VERB struct node *soap(struct graph *g, struct soap x, struct soap_attr a)
 {
@@ -22,15 +21,14 @@ VERB struct node *soap(struct graph *g, struct soap x, struct soap_attr a)
 }
 
 /* side: the longest that is rotated */
-struct sizes { int64_t stack, rows, cols, side, grain; };
+struct sizes { int64_t stack, rows, cols, side; };
 
 static struct sizes sizes_of(struct shape w, bool left, bool right)
 {
-    struct sizes s = { .rows = w.rank > 1 ? w.dim[w.rank - 2] : 1, .cols = w.dim[w.rank - 1] };
-    s.stack = shape_count(w) / (s.rows * s.cols);
+    struct stack k = shape_stack(w);
+    struct sizes s = { .stack = k.matrices, .rows = k.rows, .cols = k.columns };
     s.side = left ? s.rows : 0;
     if (right && s.cols > s.side) s.side = s.cols;
-    s.grain = blocks_of(s.stack, BLOCKS);
     return s;
 }
 
@@ -48,7 +46,7 @@ static int infer(struct node *n, struct err *e)
 {
     struct shape w = n->in[W]->shape;
     struct sizes s = sizes_of(w, n->in[LEFT], n->in[RIGHT]);
-    int64_t blocks = blocks_of(s.stack, s.grain);
+    int64_t blocks = step_blocks(s.stack);
     if (step_check_pace(n, LR, e)) return -1;
     if (check(n, LEFT, "left", s.stack, s.rows, e) || check(n, RIGHT, "right", s.stack, s.cols, e)) return -1;
     node_value(n, DTYPE_REAL, SHAPE(SUMS));
@@ -86,7 +84,8 @@ static real *part(const struct args *a, int input, int64_t at)
 
 static struct one one_of(const struct args *a, const struct sizes *s, int64_t e)
 {
-    int64_t n = s->rows * s->cols, left = e * s->rows * s->rows, right = e * s->cols * s->cols, block = e / s->grain;
+    int64_t n = s->rows * s->cols, left = e * s->rows * s->rows, right = e * s->cols * s->cols,
+            block = e / step_grain(s->stack);
     real *room = reals(&a->work[1]) + block * a->work[1].shape.dim[1];
     double *along = (double *)a->work[2].data + GOES_ALONG * block * (s->side + 1);
     return (struct one){
@@ -283,7 +282,7 @@ static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a->in[W].shape, a->in[LEFT].data, a->in[RIGHT].data);
     bool go = reals(&a->in[CLIP])[1] != 0;
-    step_run(a, go, s.stack, s.grain, s.stack, matrices);
+    step_matrices(a, go, s.stack, matrices);
     if (go) reals(&a->in[TAKEN])[0]++;
 }
 

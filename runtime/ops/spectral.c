@@ -14,21 +14,13 @@ VERB struct node *spectral(struct graph *g, struct node *w, int64_t iterations)
     return graph_emit(g, &op_spectral, &at, w);
 }
 
-struct stack { int64_t n, rows, cols; };
-static struct stack stack_of(struct shape w)
-{
-    struct stack s = { .rows = w.dim[w.rank - 2], .cols = w.dim[w.rank - 1] };
-    s.n = shape_count(w) / (s.rows * s.cols);
-    return s;
-}
-
 static int infer(struct node *n, struct err *e)
 {
     (void)e;
-    struct stack s = stack_of(n->in[0]->shape);
-    node_value(n, DTYPE_REAL, SHAPE(s.n));
-    node_output(n, DTYPE_REAL, SHAPE(s.n));
-    node_work(n, DTYPE_REAL, SHAPE(s.n, s.rows + s.cols));
+    struct stack s = shape_stack(n->in[0]->shape);
+    node_value(n, DTYPE_REAL, SHAPE(s.matrices));
+    node_output(n, DTYPE_REAL, SHAPE(s.matrices));
+    node_work(n, DTYPE_REAL, SHAPE(s.matrices, s.rows + s.columns));
     return 0;
 }
 
@@ -52,29 +44,30 @@ static void divide_by(real *x, int64_t n, double by)
 static double iterate(const struct stack *s, const real *w, real *u, real *v)
 {
     for (int64_t i = 0; i < s->rows; i++) {
-        const real *row = w + i * s->cols;
+        const real *row = w + i * s->columns;
         double sum;
-        ROW_SUM(sum, c, s->cols, (double)row[c] * (double)v[c]);
+        ROW_SUM(sum, c, s->columns, (double)row[c] * (double)v[c]);
         u[i] = (real)sum;
     }
     divide_by(u, s->rows, length_of(u, s->rows));
-    for (int64_t c = 0; c < s->cols; c++) v[c] = 0;
+    for (int64_t c = 0; c < s->columns; c++) v[c] = 0;
     for (int64_t i = 0; i < s->rows; i++)
-        for (int64_t c = 0; c < s->cols; c++) v[c] += u[i] * w[i * s->cols + c];
-    double sigma = length_of(v, s->cols);
-    divide_by(v, s->cols, sigma);
+        for (int64_t c = 0; c < s->columns; c++) v[c] += u[i] * w[i * s->columns + c];
+    double sigma = length_of(v, s->columns);
+    divide_by(v, s->columns, sigma);
     return sigma;
 }
 
 static void matrices(const struct args *a, int64_t from, int64_t to)
 {
-    struct stack s = stack_of(a->in[0].shape);
-    int64_t size = s.rows * s.cols, iterations = ((const struct spectral_attr *)a->attr)->iterations;
+    struct stack s = shape_stack(a->in[0].shape);
+    int64_t size = s.rows * s.columns, iterations = ((const struct spectral_attr *)a->attr)->iterations;
     for (int64_t m = from; m < to; m++) {
         const real *w = reals(&a->in[0]) + m * size;
-        real *u = reals(&a->work[0]) + m * (s.rows + s.cols), *v = u + s.rows;
-        double sigma = 0, whole = length_of(w, size), least = whole / sqrt((double)(s.rows < s.cols ? s.rows : s.cols));
-        for (int64_t c = 0; c < s.cols; c++) v[c] = (real)(1 / sqrt((double)s.cols));
+        real *u = reals(&a->work[0]) + m * (s.rows + s.columns), *v = u + s.rows;
+        double sigma = 0, whole = length_of(w, size), side = (double)(s.rows < s.columns ? s.rows : s.columns),
+               least = whole / sqrt(side);
+        for (int64_t c = 0; c < s.columns; c++) v[c] = (real)(1 / sqrt((double)s.columns));
         for (int64_t k = 0; k < iterations; k++) sigma = iterate(&s, w, u, v);
         if (sigma < least) sigma = least;
         reals(&a->out[SIGMA])[m] = (real)sigma;
@@ -82,7 +75,7 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-static void forward(const struct args *a) { each(a, stack_of(a->in[0].shape).n, 1, matrices); }
+static void forward(const struct args *a) { each(a, shape_stack(a->in[0].shape).matrices, 1, matrices); }
 
 KERNELS(spectral) = { forward, NULL, NULL };
 

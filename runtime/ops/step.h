@@ -87,6 +87,17 @@ static inline double step_squares(const real *x, int64_t n)
     return sum;
 }
 
+/* A stack of matrices runs in blocks of step_grain, so that at most STEP_MATRICES are at work at one time, each block
+   with its scratch. */
+enum { STEP_MATRICES = 16 };
+static inline int64_t step_grain(int64_t matrices) { return blocks_of(matrices, STEP_MATRICES); }
+static inline int64_t step_blocks(int64_t matrices) { return blocks_of(matrices, step_grain(matrices)); }
+static inline void step_matrices(const struct args *a, bool go, int64_t matrices,
+                                 void (*block)(const struct args *a, int64_t from, int64_t to))
+{
+    step_run(a, go, matrices, step_grain(matrices), matrices, block);
+}
+
 /* How: w -= lr (scale u + decay w). cautious: w decays only where it goes the way of the step. */
 struct step_move { real lr, scale, decay; bool cautious; };
 

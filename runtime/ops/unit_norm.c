@@ -17,7 +17,8 @@ struct vectors { int64_t rows, cols, strips, n; };          /* strips: of a matr
 
 static struct vectors vectors_of(struct shape w, const struct unit_norm_attr *at)
 {
-    struct vectors v = { .rows = w.dim[w.rank - 2], .cols = w.dim[w.rank - 1] };
+    struct stack k = shape_stack(w);
+    struct vectors v = { .rows = k.rows, .cols = k.columns };
     v.strips = blocks_of(v.cols, STRIP);
     v.n = shape_count(w) / (at->columns ? v.rows : v.cols);
     return v;

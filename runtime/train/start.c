@@ -43,8 +43,8 @@ static double share(const struct donation *p, struct key key, uint64_t index, in
 static void add_part(const struct donation *p, struct shape own, struct shape its, const float *from, struct key key,
                      double *to)
 {
-    struct stack k = p->by_experts ? stack_by_experts(own) : stack_of(own),
-                 of = p->by_experts && own.rank == its.rank ? stack_by_experts(its) : stack_of(its);
+    struct stack k = p->by_experts ? stack_by_experts(own) : shape_stack(own),
+                 of = p->by_experts && own.rank == its.rank ? stack_by_experts(its) : shape_stack(its);
     struct spread s = spread_of(from, of.matrices * of.rows * of.columns);
     int64_t copies = k.columns / of.columns;
     for (int64_t e = 0; e < k.matrices; e++)

@@ -8,18 +8,11 @@ static int64_t padded(int64_t n, int64_t to) { return blocks_of(n, to) * to; }
 /* ---- packed weights ---- */
 
 /* [N,K] or a stack of them. */
-struct stack { int64_t matrices, n, k; };
-
-static struct stack stack_of(struct shape weight)
-{
-    int64_t k = shape_last(weight), n = weight.dim[weight.rank - 2];
-    return (struct stack){ shape_count(weight) / (n * k), n, k };
-}
-
 /* The panels of all matrices as x w^T reads them, then as dy w does: column j, at depth p, of matrix e. */
 static uint16_t *packed_at(const void *packed, struct stack s, bool transposed, int64_t e, int64_t j, int64_t p)
 {
-    int64_t deep = padded(transposed ? s.k : s.n, DOT_DEPTH), one = padded(s.n, DOT_COLS) * padded(s.k, DOT_COLS);
+    int64_t deep = padded(transposed ? s.columns : s.rows, DOT_DEPTH),
+            one = padded(s.rows, DOT_COLS) * padded(s.columns, DOT_COLS);
     return (uint16_t *)packed + (transposed ? e : s.matrices + e) * one + j * deep + p * DOT_COLS;
 }
 
@@ -34,8 +27,8 @@ const void *packed_part(const struct gemm *g, int e, int64_t j)
 size_t packed_bytes(struct shape weight, enum format act)
 {
     if (act != FORMAT_BF16 || !dot_in_use || weight.rank < 2) return 0;
-    struct stack s = stack_of(weight);
-    return 2 * (size_t)(s.matrices * padded(s.n, DOT_COLS) * padded(s.k, DOT_COLS)) * sizeof(uint16_t);
+    struct stack s = shape_stack(weight);
+    return 2 * (size_t)(s.matrices * padded(s.rows, DOT_COLS) * padded(s.columns, DOT_COLS)) * sizeof(uint16_t);
 }
 
 #ifdef SLUICE_DOUBLE
@@ -159,25 +152,25 @@ void narrow_product(const struct gemm *g, dot_product *unit)
 static void pack_some(const struct args *a, int64_t from, int64_t to)
 {
     const struct tensor *weight = a->attr;
-    struct stack s = stack_of(weight->shape);
-    int64_t high = blocks_of(s.n, DOT_COLS);
+    struct stack s = shape_stack(weight->shape);
+    int64_t high = blocks_of(s.rows, DOT_COLS);
     for (; from < to; from++) {
-        int64_t e = from / high, i = from % high * DOT_COLS, rows = s.n - i < DOT_COLS ? s.n - i : DOT_COLS;
-        struct matrix w = matrix_at(matrix_of(weight, s.k), e * s.n + i, 0), transposed = matrix_transposed(w);
-        narrow_panel(&transposed, rows, s.k, packed_at(weight->packed, s, true, e, i, 0));
-        for (int64_t j = 0; j < s.k; j += DOT_COLS) {
+        int64_t e = from / high, i = from % high * DOT_COLS, rows = s.rows - i < DOT_COLS ? s.rows - i : DOT_COLS;
+        struct matrix w = matrix_at(matrix_of(weight, s.columns), e * s.rows + i, 0), transposed = matrix_transposed(w);
+        narrow_panel(&transposed, rows, s.columns, packed_at(weight->packed, s, true, e, i, 0));
+        for (int64_t j = 0; j < s.columns; j += DOT_COLS) {
             struct matrix b = matrix_at(w, 0, j);
-            narrow_panel(&b, s.k - j, rows, packed_at(weight->packed, s, false, e, j, i));
+            narrow_panel(&b, s.columns - j, rows, packed_at(weight->packed, s, false, e, j, i));
         }
     }
 }
 
 void pack(const struct args *a, const struct tensor *weight)
 {
-    struct stack s = stack_of(weight->shape);
+    struct stack s = shape_stack(weight->shape);
     struct args with = *a;
     with.attr = weight;
-    each(&with, s.matrices * blocks_of(s.n, DOT_COLS), 1, pack_some);
+    each(&with, s.matrices * blocks_of(s.rows, DOT_COLS), 1, pack_some);
 }
 
 #endif
