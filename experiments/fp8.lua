@@ -6,7 +6,7 @@ local base = require "baseline"
 
 return sl.study {
   base = sl.extend(base, { ffn = { "dense", d_ff = 384 } }), replicates = 8, data = "corpus.tok", baseline = "bf16",
-  train = { steps = 300, batch = 16, eval_every = 100, precision = "bf16",
+  train = { steps = 300, batch = 16, eval_every = 100, eval_tokens = 131072, precision = "bf16",
             schedule = { "linear", warmup = 20 }, optim = { "adamw", lr = 3e-3 } },
   variants = {
     bf16 = {}, tile = { ["train.fp8"] = "tile" }, tensor = { ["train.fp8"] = "tensor" },
