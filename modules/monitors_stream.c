@@ -4,8 +4,10 @@
        layer_stream_max             largest |x|
        layer_stream_rank            (sum of eigenvalues)^2 / sum of their squares, of the covariance of `tokens` tokens:
                                     how many directions they differ in, at most that many and the stream's width
-   Streams of a token count as one vector. */
+   Streams of a token count as one vector. A micro-batch counts by its tokens that are there. */
 #include "model/module.h"
+
+#define TINY 1e-30    /* for what no row is there for: 0 / 0 is 0 */
 
 struct conf { int tokens; };
 static const struct param params[] = {
@@ -32,7 +34,31 @@ static struct node *rank_of(struct build *b, struct node *x)
 {
     struct graph *g = b->graph;
     struct node *gram = matmul(g, x, x, DTYPE_REAL), *trace = dot(g, x, x);                     /* [N,N], [1] */
-    return divide(g, square(g, trace), offset(g, dot(g, gram, gram), 1e-30));
+    return divide(g, square(g, trace), offset(g, dot(g, gram, gram), TINY));
+}
+
+/* The first n rows. */
+static struct node *first(struct build *b, struct node *x, int64_t n)
+{
+    int64_t width = shape_last(x->shape);
+    return view(b->graph, slice(b->graph, view(b->graph, x, SHAPE(1, b->tokens, width)), n), SHAPE(n, width));
+}
+
+/* Of the first n rows those that are there, without their mean; the others are 0. there: rows of ones, or 0. */
+static struct node *centred(struct build *b, struct node *x, struct node *there, int64_t n)
+{
+    struct graph *g = b->graph;
+    struct node *some = mean_rows(g, first(b, there, n)), *sum = mean_rows(g, first(b, build_present(b, x, 0), n)),
+                *mean = mul_scalar(g, sum, reciprocal(g, offset(g, some, TINY)));
+    return first(b, build_present(b, add_row(g, x, scale(g, mean, -1)), 0), n);
+}
+
+/* Of rows of which `share` are there, the others 0: both moments are means over these. */
+static struct node *kurtosis(struct build *b, struct node *x, struct node *share)
+{
+    struct graph *g = b->graph;
+    struct node *second = offset(g, square(g, rms(g, x)), TINY), *fourth = rms(g, square(g, x));
+    return mul(g, share, square(g, divide(g, fourth, second)));
 }
 
 static void layer(struct build *b, struct pick self, struct node *before, struct node *after)
@@ -40,17 +66,17 @@ static void layer(struct build *b, struct pick self, struct node *before, struct
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct node *x = as_rows(b, after), *y = as_rows(b, before);
-    int64_t n = b->tokens < c->tokens ? b->tokens : c->tokens, width = shape_last(x->shape);
-    struct node *some = view(g, slice(g, view(g, x, SHAPE(1, b->tokens, width)), n), SHAPE(n, width)),
-                *centred = add_row(g, some, scale(g, mean_rows(g, some), -1));
+    int64_t n = b->tokens < c->tokens ? b->tokens : c->tokens;
+    struct node *seen = build_present(b, x, 0), *there = build_present(b, build_ones(b, SHAPE(b->tokens, 1)), 0),
+                *share = mean_rows(g, there);
     build_row_metric(b, "layer_stream_similarity", mean_rows(g, build_present(b, cosine(b, x, y), 0)), "", BETTER_NONE,
                      "mean cosine of a token's stream before and after the layer");
-    build_metric(b, "layer_stream_kurtosis", square(g, divide(g, rms(g, square(g, x)), square(g, rms(g, x)))), "",
-                 BETTER_NONE, "fourth moment of the stream's values over the square of their second");
-    build_metric_as(b, "layer_stream_max", root(g, max_all(g, square(g, x))), "", CARRY_MAX, BETTER_NONE,
+    build_row_metric(b, "layer_stream_kurtosis", mul(g, share, kurtosis(b, seen, share)), "", BETTER_NONE,
+                     "fourth moment of the stream's values over the square of their second");
+    build_metric_as(b, "layer_stream_max", root(g, max_all(g, square(g, seen))), "", CARRY_MAX, BETTER_NONE,
                     "largest value of the stream, without its sign");
-    build_metric(b, "layer_stream_rank", rank_of(b, centred), "", BETTER_NONE,
-                 "participation ratio of the eigenvalues of the tokens' covariance");
+    build_row_metric(b, "layer_stream_rank", mul(g, share, rank_of(b, centred(b, x, there, n))), "", BETTER_NONE,
+                     "participation ratio of the eigenvalues of the tokens' covariance");
 }
 
 const struct module monitors_stream = {

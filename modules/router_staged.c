@@ -43,6 +43,8 @@ static const struct param params[] = {
 };
 static const double tiny = 1e-20;                           /* keeps a row of zeros from dividing by zero */
 
+/* Whether tokens have unlike numbers of experts. */
+static bool varies(const struct conf *c) { return module_traits(c->select).uneven || module_traits(c->revise).uneven; }
 /* Whether for a while fewer than top_k count. */
 static bool narrows(const struct conf *c) { return c->top_k > 1 && module_traits(c->anneal).uneven; }
 
@@ -109,7 +111,7 @@ static void check_logits(const struct conf *c, const char *path, struct problems
 
 static void check_gates(const struct conf *c, const char *path, struct problems *problems)
 {
-    bool one = c->top_k == 1 && !module_traits(c->select).uneven && !module_traits(c->revise).uneven;
+    bool one = c->top_k == 1 && !varies(c);
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
     if (c->gate_on == GATE_INPUT && !one)
@@ -204,7 +206,7 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct traits choice = module_traits(self);
-    struct routing r = { .experts = experts, .k = c->top_k, .uneven = module_traits(c->select).uneven,
+    struct routing r = { .experts = experts, .k = c->top_k, .uneven = varies(c),
                          .keyless = choice.keyless, .largest_keys = choice.largest_keys, .input = u,
                          .gate_on = (enum gate_on)c->gate_on };
     const struct module *m = c->noise.module;

@@ -308,6 +308,32 @@ static void test_stream(void **state)
     tiny_free(&t);
 }
 
+/* What fills up a batch, and a batch of nothing else, does not count. */
+static void test_fill_is_not_seen(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "layer_stream_similarity", "layer_stream_kurtosis", "layer_stream_max",
+                                         "layer_stream_rank" };
+    struct tiny one = tiny_new(TEXT({"layers": 2}), TEXT({"monitors": ["stream"]}), MODE_EVAL, 1, 6),
+                two = tiny_new(TEXT({"layers": 2}), TEXT({"monitors": ["stream"]}), MODE_EVAL, 2, 6);
+    tiny_start(&one, 1);
+    tiny_start(&two, 1);
+    for (int i = 0; i < 6; i++) two.ids[i] = one.ids[i];
+    for (int i = 6; i < 12; i++) two.present[i] = two.weight[i] = 0;
+    tiny_forward(&one);
+    tiny_forward(&two);
+    for (int n = 0; n < COUNT(names); n++)
+        for (int layer = 0; layer < 2; layer++) {
+            double alone, filled;
+            tiny_metric(&one, names[n], layer, &alone);
+            tiny_metric(&two, names[n], layer, &filled);
+            if (!(fabs(alone - filled) <= 1e-5 * fabs(alone)))
+                fail_msg("%s: %g, filled up %g", names[n], alone, filled);
+        }
+    tiny_free(&one);
+    tiny_free(&two);
+}
+
 /* Every kind of attention is watched; who has none, in linear time, is passed over. */
 static void test_all_attentions(void **state)
 {
@@ -346,7 +372,8 @@ int main(void)
         cmocka_unit_test(test_spectral), cmocka_unit_test(test_spectral_edges), cmocka_unit_test(test_row_rms),
         cmocka_unit_test(test_entropy), cmocka_unit_test(test_entropy_named), cmocka_unit_test(test_given),
         cmocka_unit_test(test_changes_nothing), cmocka_unit_test(test_weights), cmocka_unit_test(test_nothing_there),
-        cmocka_unit_test(test_patterns), cmocka_unit_test(test_stream), cmocka_unit_test(test_all_attentions),
+        cmocka_unit_test(test_patterns), cmocka_unit_test(test_stream), cmocka_unit_test(test_fill_is_not_seen),
+        cmocka_unit_test(test_all_attentions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

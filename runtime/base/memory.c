@@ -50,7 +50,7 @@ static void lower_by_groups(size_t *room)
     char line[2048], folder[3072];
     FILE *f = fopen("/proc/self/cgroup", "r");
     while (f && fgets(line, sizeof line, f)) {
-        char *path = strrchr(line, ':');
+        char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
         bool second = strncmp(line, "0::", 3) == 0, first = strstr(line, ":memory:") != NULL;
         if (!path || (!first && !second)) continue;
         path[strcspn(path, "\n")] = 0;
