@@ -5,6 +5,7 @@
 #include "cli.h"
 #include "schema.h"
 #include "model/registry.h"
+#include "model/training_graph.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,27 +151,17 @@ struct resolved { char name[64]; json_t *model; struct counts counts; };
 static struct resolved resolve(const struct embedded *preset)
 {
     struct resolved r;
-    struct problems none = { 0 };
+    struct training_graph of;
     struct err e;
-    struct arena *arena = arena_new();
-    struct leaves *leaves = leaves_new();
-    struct graph *g = graph_new(leaves);
-    struct model_conf model;
-    struct train_conf train;
-    json_t *given, *usual = json_object();
+    json_t *model;
     preset_name(preset, r.name);
-    INVARIANT(script_preset(r.name, &given, &e) == 0, "%s", e.text);
-    model_load(given, arena, &model, &none);
-    train_load(usual, arena, &train, &none);
-    model_build(g, arena, &model, &train, MODE_TRAIN, (struct model_size){ .batch = 1, .seq = model.seq });
-    INVARIANT(none.n == 0 && !g->failed, "preset %s does not build", r.name);
-    r.model = config_write(&model_schema, &model);
-    r.counts = model_count(leaves);
-    json_decref(given);
-    json_decref(usual);
-    graph_free(g);
-    leaves_free(leaves);
-    arena_free(arena);
+    INVARIANT(script_preset(r.name, &model, &e) == 0, "%s", e.text);
+    json_t *config = json_pack("{s:o, s:{}}", "model", model, "train");
+    INVARIANT(training_graph_build(&of, config, &e) == 0, "preset %s does not build: %s", r.name, e.text);
+    r.model = config_write(&model_schema, &of.model);
+    r.counts = model_count(of.leaves);
+    training_graph_free(&of);
+    json_decref(config);
     return r;
 }
 

@@ -47,9 +47,9 @@ static void write_roles(void)
     }
 }
 
-static void write_modules(const struct command *const *commands)
+static enum code write_modules(const struct call *c)
 {
-    (void)commands;
+    (void)c;
     struct entry *entry;
     int n = entries_new(&entry);
     const char *last = "";
@@ -75,6 +75,7 @@ static void write_modules(const struct command *const *commands)
     preset_write_mixers();
     preset_write_all();
     free(entry);
+    return CODE_OK;
 }
 
 /* ---- commands ---- */
@@ -93,7 +94,7 @@ static void write_options(const struct option *o)
     }
 }
 
-static void write_commands(const struct command *const *commands)
+static enum code write_commands(const struct call *call)
 {
     printf("# Commands\n\nWritten by `sluice reference commands` from the tables behind `sluice COMMAND --help`.\n\n"
            "Data goes to stdout, everything else to stderr. Every command takes:\n\n");
@@ -103,12 +104,13 @@ static void write_commands(const struct command *const *commands)
         const char *space = strchr(cli_codes[i], ' ');
         printf("| %.*s | %s |\n", (int)(space - cli_codes[i]), cli_codes[i], space + 1);
     }
-    for (const struct command *const *c = commands; *c; c++) {
+    for (const struct command *const *c = call->commands; *c; c++) {
         printf("\n## `sluice %s %s`\n\n%c%s.\n\n```sh\n%s\n```\n", (*c)->name, (*c)->usage, toupper((*c)->about[0]),
                (*c)->about + 1, (*c)->example);
         if ((*c)->options && (*c)->options->name) { printf("\n"); write_options((*c)->options); }
         if ((*c)->more) printf("\n```text\n%s\n```\n", (*c)->more);
     }
+    return CODE_OK;
 }
 
 /* ---- ops ---- */
@@ -149,9 +151,9 @@ static void write_op(const struct op *op)
     }
 }
 
-static void write_ops(const struct command *const *commands)
+static enum code write_ops(const struct call *c)
 {
-    (void)commands;
+    (void)c;
     printf("# Ops\n\nWritten by `sluice reference ops` from what the graph checks nodes with. A module is built of "
            "these: [extending.md](extending.md).\n\nB sequences, S positions, T = B S tokens, D width, H heads, G "
            "key and value heads, W the width of a head, E experts,\nK chosen, R rows of experts, V vocabulary, C "
@@ -161,6 +163,7 @@ static void write_ops(const struct command *const *commands)
            "the document of a token begins in its sequence, `pos` how many positions precede a chunk in "
            "the\ncaches, in decoding alone.\n");
     for (int i = 0; op_all[i]; i++) write_op(op_all[i]);
+    return CODE_OK;
 }
 
 /* ---- types for the Lua language server ---- */
@@ -198,9 +201,9 @@ static void write_fields(const struct param *params, bool varies)
     }
 }
 
-static void write_types(const struct command *const *commands)
+static enum code write_types(const struct call *c)
 {
-    (void)commands;
+    (void)c;
     struct entry *entry;
     int n = entries_new(&entry);
     printf("---@meta _\n-- Written by `sluice reference lua`. What every slot takes, and the presets; the functions "
@@ -234,19 +237,17 @@ static void write_types(const struct command *const *commands)
         }
     }
     free(entry);
+    return CODE_OK;
 }
 
 /* ---- */
 
-static const struct { const char *name; void (*write)(const struct command *const *commands); } parts[] = {
-    { "modules", write_modules }, { "ops", write_ops }, { "commands", write_commands }, { "lua", write_types },
-};
-
 static enum code run(const struct call *c)
 {
-    for (int i = 0; i < COUNT(parts); i++)
-        if (!strcmp(c->word[0], parts[i].name)) { parts[i].write(c->commands); return CODE_OK; }
-    return cli_usage(c, "'%s': must be modules, ops, commands or lua", c->word[0]);
+    static const struct verb verbs[] = {
+        { "modules", write_modules }, { "ops", write_ops }, { "commands", write_commands }, { "lua", write_types },
+    };
+    return cli_verb(c, verbs, COUNT(verbs));
 }
 
 const struct command command_reference = {
