@@ -38,6 +38,14 @@ for preset in $(sed -n '/^## Presets/,$s/^### `\(.*\)`$/\1/p' docs/modules.md); 
         say "docs/modules.md: these are not the settings of $preset: $("$sluice" plan "$work/preset.lua" 2>&1)"
 done
 
+# Slots that may differ from layer to layer are the same everywhere.
+layered=$(sed -n '/^## `model`/,/^## /s/^| `\([a-z]*\)` | module, or one a layer .*/\1/p' docs/modules.md | sed 's/.*/`&`/' |
+    tr '\n' ' ' | sed 's/ $//; s/ /, /g')
+for page in docs/lua.md docs/guide.md; do
+    tr '\n' ' ' <$page | sed 's/ and `ffn`/, `ffn`/g' | grep -qF -- "$layered" ||
+        say "$page does not name the slots of layers in this order: $layered"
+done
+
 for slot in $(sed -n 's/^## `\([a-z_.]*\)`.*/\1/p' docs/modules.md); do
     case $slot in
     model | train) ;;
@@ -96,9 +104,11 @@ done
 mkdir "$work/bin"
 cat >"$work/bin/sluice" <<END
 #!/bin/sh
-case \$1 in
-run) exec "$sluice" "\$@" --progress none --replicates 2 --set seq=16 --set train.steps=6 --set train.batch=2 \
-    --set train.eval_tokens=32 ;;
+small="--replicates 2 --set seq=16 --set train.steps=6 --set train.batch=2 --set train.eval_tokens=32"
+small="\$small --set train.checkpoint_every=3"
+case "\$1 \$2" in
+"run "*) exec "$sluice" "\$@" --progress none \$small ;;
+"ckpt map") exec "$sluice" "\$@" \$small ;;
 *) exec "$sluice" "\$@" ;;
 esac
 END
@@ -132,9 +142,15 @@ block() {
     esac
 }
 
+# What a reader of the guide may have already: token files of others.
+mkdir "$work/guide"
+(cd "$work/guide" && yes "$(printf '\201\100')" | head -c 4000 >train.bin && head -c 2000 train.bin >val.bin
+for shard in train_000001 train_000002 val_000000; do           # magic 20240520, version 1, 2000 tokens of 16 bits
+    { printf '\210\330\064\001\001\0\0\0\320\007\0\0'; head -c 1012 /dev/zero; cat train.bin; } >fineweb_$shard.bin
+done)
 for page in $pages; do
     folder=$work/$(basename $page .md)
-    mkdir "$folder" "$folder/blocks"
+    mkdir -p "$folder" "$folder/blocks"
     cut_page $page "$folder/blocks"
     for info in "$folder"/blocks/*.info; do
         [ -e "$info" ] || continue
