@@ -3,13 +3,13 @@
 # they are.
 set -eu
 . "$(dirname "$0")/study.sh"
+tiny
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "s", data = "synthetic", replicates = 2,
-  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 } } },
+  base = require "tiny",
   variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   train = { steps = 40, batch = 2, eval_every = 40, eval_tokens = 512, checkpoint_every = 10, keep = 3,
             schedule = { "constant", warmup = 4 }, optim = { "adamw", lr = 1e-2 } },
