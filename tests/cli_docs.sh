@@ -39,7 +39,7 @@ for preset in $(sed -n '/^## Presets/,$s/^### `\(.*\)`$/\1/p' docs/modules.md); 
 done
 
 # Slots that may differ from layer to layer are the same everywhere.
-layered=$(sed -n '/^## `model`/,/^## /s/^| `\([a-z]*\)` | module, or one a layer .*/\1/p' docs/modules.md | sed 's/.*/`&`/' |
+layered=$(sed -n '/^## `model`/,/^## /s/^| \(`[a-z]*`\) | module, or one a layer .*/\1/p' docs/modules.md |
     tr '\n' ' ' | sed 's/ $//; s/ /, /g')
 for page in docs/lua.md docs/guide.md; do
     tr '\n' ' ' <$page | sed 's/ and `ffn`/, `ffn`/g' | grep -qF -- "$layered" ||
@@ -159,6 +159,48 @@ for page in $pages; do
             say "$page: '$(head -n 1 "${info%.info}")' ...: $why"
     done
 done
+
+# ---- numbers ----
+
+# mebibytes SCRIPT [SET..]: the memory of each variant
+mebibytes() { "$sluice" plan "$@" --json | awk -F '[:,]' '/"memory_bytes"/ { printf "%.3g\n", $2 / 1048576 }'; }
+cat >"$work/recompute.lua" <<'END'
+local sl = require "sluice"
+return sl.study { base = sl.extend(sl.preset "baseline-tiny", { layers = 12 }), data = "synthetic", baseline = "base",
+                  train = { batch = 4 }, variants = { base = {} } }
+END
+all=$(mebibytes "$work/recompute.lua") some=$(mebibytes "$work/recompute.lua" --set train.recompute=selective)
+none=$(mebibytes "$work/recompute.lua" --set train.recompute=full)
+hidden=$(mebibytes "$work/recompute.lua" --set train.recompute=selective --set ffn.router.gate_on=hidden)
+full=$(mebibytes "$work/guide/memory.lua" | head -n 1) qlora=$(mebibytes "$work/guide/memory.lua" | tail -n 1)
+for words in "$all MiB in all without, $some with selective and $none with full recompute" \
+    "(WeLM's fused un-permutation): $hidden MiB" "\`plan\` says $full and $qlora MiB"; do
+    tr '\n' ' ' <docs/guide.md | grep -qF -- "$words" || say "docs/guide.md does not say '$words'"
+done
+
+cat >"$work/rates.lua" <<'END'
+local sl = require "sluice"
+local variants = {}
+for _, name in ipairs { "constant", "linear", "cosine", "inverse_sqrt", "step", "wsd", "wsds" } do
+  variants[name] = { ["train.schedule"] = { name, warmup = 4 } }
+end
+return sl.study {
+  base = sl.model { layers = 1, d_model = 16, seq = 16, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
+  data = "synthetic", replicates = 1, baseline = "constant", variants = variants,
+  train = { steps = 40, batch = 1, eval_tokens = 32, optim = { "adamw", lr = 1e-3 } },
+}
+END
+"$sluice" run "$work/rates.lua" --out "$work/rates" --progress none
+"$sluice" export "$work/rates/rates" --csv --metric train.lr | awk -F , '
+    $3 ~ /^(1|4|5|33|34|40)$/ {
+        x = sprintf("%.4f", $5 / 1e-3); sub(/\.?0*$/, "", x)
+        row[$1] = row[$1] " " x " |"
+    }
+    END { for (name in row) print "| `" name "` |" row[name] }' >"$work/rows"
+[ "$(wc -l <"$work/rows")" = 7 ] || say "too few schedules: $(cat "$work/rows")"
+while read -r row; do
+    grep -qF -- "$row" docs/guide.md || say "docs/guide.md: a schedule has other factors: $row"
+done <"$work/rows"
 
 # ---- experiments ----
 

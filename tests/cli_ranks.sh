@@ -17,8 +17,8 @@ return sl.study {
     sparse = { ["ffn.router"] = { score = "relu", select = { "top_k", most = 4 } },
                ["ffn.balance"] = { { "l1", start = 1e-3 } } },
   },
-  base = sl.extend(require "tiny", { ["ffn.balance"] = { { "bias", gamma = 1e-3 },
-                                                         { "switch_aux", scope = "global", device = 0.05, groups = 2 } } }),
+  base = sl.extend(require "tiny", {
+    ["ffn.balance"] = { { "bias", gamma = 1e-3 }, { "switch_aux", scope = "global", device = 0.05, groups = 2 } } }),
   train = { steps = 40, batch = 8, eval_every = 20, eval_tokens = 512, checkpoint_every = 20, keep = 3,
             optim = { "muon", lr = 2e-3 },
             average = { "ema", decay = 0.9 } },

@@ -7,6 +7,7 @@
 #include "model/registry.h"
 #include "model/training_graph.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,15 @@ void preset_name(const struct embedded *preset, char name[64])
 {
     const char *file = preset->path + sizeof folder - 1;
     snprintf(name, 64, "%.*s", (int)(strlen(file) - strlen(".lua")), file);
+}
+
+void preset_write_anchor(const char *heading)
+{
+    for (const char *c = heading; *c; c++) {
+        char lower = (char)tolower((unsigned char)*c);
+        if (isalnum((unsigned char)lower) || lower == '_' || lower == '-') putchar(lower);
+        else if (lower == ' ') putchar('-');
+    }
 }
 
 /* The file's first lines, which are comments. */
@@ -177,8 +187,7 @@ void preset_write_all(void)
         char total[FORMAT_SIZE], active[FORMAT_SIZE];
         r[n] = resolve(e);
         printf("| [`%s`](#", r[n].name);
-        for (const char *c = r[n].name; *c; c++)
-            if (*c != '.') putchar(*c);                     /* as headings are linked to */
+        preset_write_anchor(r[n].name);
         printf(") | ");
         preset_write_about(e);
         printf(" | %s | %s |\n", format_count((double)r[n].counts.total, total),

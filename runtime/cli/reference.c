@@ -47,6 +47,21 @@ static void write_roles(void)
     }
 }
 
+/* A row a slot: where it is, what for, and who fills it. */
+static void write_slots(void)
+{
+    printf("\n| slot | is | modules |\n|---|---|---|\n");
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        char path[TEXT], allowed[2 * TEXT], heading[2 * TEXT];
+        const struct param *p = slot_path((enum slot)slot, path, sizeof path);
+        param_allowed_text(p, allowed, sizeof allowed);
+        snprintf(heading, sizeof heading, "%s: %s", path, p->help);
+        printf("| [`%s`](#", path);
+        preset_write_anchor(heading);
+        printf(") | %s | %s |\n", p->help, allowed);
+    }
+}
+
 static enum code write_modules(const struct call *c)
 {
     (void)c;
@@ -55,6 +70,7 @@ static enum code write_modules(const struct call *c)
     const char *last = "";
     printf("# Modules and their parameters\n\nWritten by `sluice reference modules` from the schemas that the program "
            "checks scripts with.\nHow the tables are used in a script: [lua.md](lua.md).\n");
+    write_slots();
     for (int i = 0; i < n; i++) {
         const struct entry *x = &entry[i];
         bool table = !strcmp(x->slot, x->name);             /* model, train */
