@@ -18,12 +18,6 @@ const char *const plot_kinds[] = { "loss", "position", "final", "pairs", "health
                                    "coactivation", "saturation", NULL };
 const char *const plot_formats[] = { "svg", "png", "pdf", "gp", NULL };
 
-bool plot_is_among(const char *const *names, const char *name)
-{
-    while (*names && strcmp(*names, name)) names++;
-    return *names;
-}
-
 static const struct figure *figure_of(const char *kind)
 {
     for (int i = 0; i < COUNT(figures); i++) if (!strcmp(figures[i]->name, kind)) return figures[i];
@@ -156,7 +150,9 @@ int plot_study(const struct runs *runs, const struct plot_options *o, struct err
     const struct figure *figure = figure_of(o->kind);
     const char *type = o->format ? o->format : ending(o->out);
     errno = 0;
-    if (!plot_is_among(plot_formats, type))
+    bool known = false;
+    for (int i = 0; plot_formats[i]; i++) known |= !strcmp(plot_formats[i], type);
+    if (!known)
         return err_set(e, "%s: the name must end in .svg, .png, .pdf or .gp (the script), or --format say which it is",
                        o->out);
     char *body = NULL;

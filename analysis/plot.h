@@ -17,7 +17,6 @@ struct plot_options {
 };
 extern const char *const plot_kinds[], *const plot_formats[];      /* end in NULL */
 bool plot_asks(const char *kind);                           /* it needs checkpoints and data of a run */
-bool plot_is_among(const char *const *names, const char *name);
 
 /* -1 leaves errno as the system gave it when the figure could not be written, else 0. */
 int plot_study(const struct runs *runs, const struct plot_options *o, struct err *e);

@@ -19,35 +19,13 @@ usage: sh bench/compare.sh [MODEL...] [option value]...
 SLUICE: the program (build/sluice). PEER_PYTHON: a python with another PyTorch (/usr/bin/python3).
 END_OF_USAGE
 }
-fail() { echo "compare.sh: $*" >&2; exit 1; }
-
-here=$(cd "$(dirname "$0")" && pwd)
-sluice=${SLUICE:-$here/../build/sluice}
+. "$(dirname "$0")/options.sh"
 python=${PEER_PYTHON:-/usr/bin/python3}
-models= pairs=5 steps= precision=fp32 peer_precision= dispatch=sort threads=2 cpus= clock=wall json=
-while [ $# -gt 0 ]; do
-    case $1 in
-    -h | --help) usage; exit 0 ;;
-    --*) [ $# -gt 1 ] || fail "$1 needs a value" ;;
-    esac
-    case $1 in
-    --pairs) pairs=$2 ;;
-    --steps) steps=$2 ;;
-    --precision) precision=$2 ;;
-    --peer-precision) peer_precision=$2 ;;
-    --dispatch) dispatch=$2 ;;
-    --threads) threads=$2 ;;
-    --cpus) cpus=$2 ;;
-    --clock) clock=$2 ;;
-    --json) json=$2 ;;
-    --*) usage >&2; exit 2 ;;
-    *) models="$models $1"; shift; continue ;;
-    esac
-    shift 2
-done
-: "${models:=micro tiny small medium dense-124m}" "${peer_precision:=$precision}" "${cpus:=0-$((threads - 1))}"
+pairs=5 steps= precision=fp32 peer_precision= dispatch=sort threads=2 cpus= clock=wall json=
+take "pairs steps precision peer-precision dispatch threads cpus clock json" "$@"
+models=${words:-micro tiny small medium dense-124m}
+: "${peer_precision:=$precision}" "${cpus:=0-$((threads - 1))}"
 
-[ -x "$sluice" ] || fail "no program $sluice: build it, or name it: SLUICE=.../sluice"
 "$python" -c 'import torch' 2>/dev/null || fail "$python has no PyTorch: apt-get install python3-torch \
 libopenblas0-openmp, or name another: PEER_PYTHON=.../python"
 [ -n "${PEER_PYTHON:-}${PEER_PLAIN:-}" ] || [ -d "/usr/lib/$(uname -m)-linux-gnu/openblas-openmp" ] ||

@@ -16,29 +16,11 @@ usage: sh bench/scaling.sh [TABLE...] [option value]...
 SLUICE: the program (build/sluice).
 END_OF_USAGE
 }
-fail() { echo "scaling.sh: $*" >&2; exit 1; }
-
-here=$(cd "$(dirname "$0")" && pwd)
-sluice=${SLUICE:-$here/../build/sluice}
-tables= rounds=5 steps=5 precision=fp32 threads=2 cpus=
-while [ $# -gt 0 ]; do
-    case $1 in
-    -h | --help) usage; exit 0 ;;
-    --*) [ $# -gt 1 ] || fail "$1 needs a value" ;;
-    esac
-    case $1 in
-    --rounds) rounds=$2 ;;
-    --steps) steps=$2 ;;
-    --precision) precision=$2 ;;
-    --threads) threads=$2 ;;
-    --cpus) cpus=$2 ;;
-    --*) usage >&2; exit 2 ;;
-    *) tables="$tables $1"; shift; continue ;;
-    esac
-    shift 2
-done
-: "${tables:=experts seq layers threads tokens dense}" "${cpus:=0-$((threads - 1))}"
-[ -x "$sluice" ] || fail "no program $sluice: build it, or name it: SLUICE=.../sluice"
+. "$(dirname "$0")/options.sh"
+rounds=5 steps=5 precision=fp32 threads=2 cpus=
+take "rounds steps precision threads cpus" "$@"
+tables=${words:-experts seq layers threads tokens dense}
+: "${cpus:=0-$((threads - 1))}"
 
 # The points of a table: a variant of models.lua, then how it is run. What others are held against comes first.
 points() {

@@ -1,29 +1,7 @@
 #!/bin/sh
 # What reads a study, on one that was trained a moment ago: ls, show, watch, compare, export, plot, fsck.
 set -eu
-
-sluice=$(realpath "$1")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-
-fail() {
-    echo "cli_analysis.sh: $*" >&2
-    cat out err >&2
-    exit 1
-}
-
-# leaves CODE ARGUMENTS..: runs sluice, keeps its streams in out and err
-leaves() {
-    code=$1 got=0
-    shift
-    "$sluice" "$@" >out 2>err </dev/null || got=$?
-    [ "$got" = "$code" ] || fail "exit code $got, not $code: sluice $*"
-}
-
-says() {
-    grep -q -- "$2" "$1" || fail "$1 does not say '$2'"
-}
+. "$(dirname "$0")/streams.sh"
 
 is_json() {
     if command -v python3 >/dev/null; then python3 -m json.tool out >/dev/null || fail "no JSON"; fi
@@ -45,35 +23,35 @@ leaves 0 run tiny.lua --out runs --progress none
 study=runs/tiny run=$(echo runs/tiny/base-*/0)
 
 leaves 0 ls
-says out 'tiny .*8/8 *finished'
+matches out 'tiny .*8/8 *finished'
 leaves 0 ls "$study"
-says out 'gated/3 *finished *12/12'
+matches out 'gated/3 *finished *12/12'
 leaves 0 ls "$study" --json
 is_json
 leaves 0 show "$study"
-says out 'base (baseline)'
+matches out 'base (baseline)'
 leaves 0 show "$study" --json
 is_json
 leaves 0 show "$study" --script
 cmp out tiny.lua || fail "the script was not kept"
 leaves 0 show "$run"
-says out 'train.max_vio'
-says out 'finished'
+matches out 'train.max_vio'
+matches out 'finished'
 leaves 0 show "$run/run.h5" --json
 is_json
 leaves 0 watch "$study"
 leaves 0 watch "$study" --once
-says out 'tiny  finished'
+matches out 'tiny  finished'
 
 leaves 0 compare "$study"
-says out '^gated .* 4 '
-says out '4 paired seeds, p '
+matches out '^gated .* 4 '
+matches out '4 paired seeds, p '
 leaves 0 compare "$study" --at step=8 --baseline gated --unpaired --metric train.loss
-says out 'difference = variant - gated'
+matches out 'difference = variant - gated'
 leaves 0 compare "$study" --json
 is_json
 leaves 4 compare "$study" --metric eval.los
-says err "did you mean 'eval.loss'?"
+matches err "did you mean 'eval.loss'?"
 leaves 4 compare "$run"
 
 leaves 0 export "$study" --metric eval.loss
@@ -112,15 +90,15 @@ END
 leaves 0 run routers.lua --out runs --progress none
 both=$(echo runs/routers/base-*/0)
 leaves 0 show "$both"
-says out '^expert load in the last step'
-says out "^load of attention's experts in the last step"
-says out '^    0 .* no$'
-says out '^    1 .* no$'
+matches out '^expert load in the last step'
+matches out "^load of attention's experts in the last step"
+matches out '^    0 .* no$'
+matches out '^    1 .* no$'
 leaves 0 export "$both" --metric train.attention_max_vio_floor --metric train.max_vio_floor
-says out '^base,0,12,train.attention_max_vio_floor,0,0\.[0-9]*$'
-says out '^base,0,12,train.max_vio_floor,1,0\.[0-9]*$'
+matches out '^base,0,12,train.attention_max_vio_floor,0,0\.[0-9]*$'
+matches out '^base,0,12,train.max_vio_floor,1,0\.[0-9]*$'
 leaves 1 plot "$both" -o none.svg --kind load -m train.loss
-says err 'train.attention_expert_tokens'
+matches err 'train.attention_expert_tokens'
 if command -v gnuplot >/dev/null; then
     leaves 0 plot "$both" -o heads.svg --kind collapse -m train.attention_expert_tokens
     says heads.svg "attention's experts"
@@ -128,17 +106,17 @@ if command -v gnuplot >/dev/null; then
 fi
 
 PATH=/nowhere leaves 1 plot "$study" -o none.svg
-says err 'gnuplot is not installed'
+matches err 'gnuplot is not installed'
 
 leaves 0 fsck "$study"
-says out 'clean'
+matches out 'clean'
 printf 'x' | dd of="$run/run.h5" bs=1 seek=3 conv=notrunc 2>/dev/null
 leaves 4 fsck "$study"
-says out 'unreadable'
+matches out 'unreadable'
 leaves 4 ls "$study"
-says out 'base/0 *unreadable'
+matches out 'base/0 *unreadable'
 leaves 4 compare "$study"
-says out 'base/0: unreadable'
-says out '3 paired seeds; no interval'
+matches out 'base/0: unreadable'
+matches out '3 paired seeds; no interval'
 leaves 4 export "$study" --metric eval.loss
-says err 'base/0 is left out'
+matches err 'base/0 is left out'

@@ -3,13 +3,13 @@
 # they are.
 set -eu
 . "$(dirname "$0")/study.sh"
+tiny
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "s", data = "synthetic", replicates = 2,
-  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 } } },
+  base = require "tiny",
   variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   train = { steps = 40, batch = 2, eval_every = 40, eval_tokens = 512, checkpoint_every = 10, keep = 3,
             schedule = { "constant", warmup = 4 }, optim = { "adamw", lr = 1e-2 } },
@@ -63,7 +63,7 @@ cmp before after || fail "runs have changed"
 echo "means of checkpoints, of one run and of two"
 
 leaves 2 "$sluice" ckpt average "$run"
-says "--output DIR"
+says "--output PATH"
 leaves 2 "$sluice" ckpt average "$run" -o "$run/checkpoints"
 says "the folder of a run's own checkpoints"
 leaves 2 "$sluice" ckpt average "$run" "$other" -w 1 -o averaged
@@ -208,7 +208,7 @@ echo "inspected"
 leaves 2 "$sluice" ckpt inpsect "$dense"
 says "no verb 'inpsect' (did you mean 'inspect'?)"
 leaves 2 "$sluice" ckpt convert "$dense"
-says "--output FILE"
+says "--output PATH"
 leaves 2 "$sluice" ckpt convert "$dense" -o none --dtype f8
 says "--dtype f8: must be f32, bf16 or f16"
 leaves 4 "$sluice" ckpt convert "$dense" -o none --merge
@@ -221,7 +221,7 @@ leaves 2 "$sluice" ckpt map more.lua spares -o none
 says "no variant 'spares' (did you mean 'sparse'?)"
 leaves 2 "$sluice" ckpt map more.lua sparse/1 -o none
 says "the replicates of a variant are 0 to 0"
-leaves 4 "$sluice" ckpt map more.lua base -o none
+leaves 3 "$sluice" ckpt map more.lua base -o none
 says "base begins with draws"
 [ ! -e none ] || fail "a file is there all the same"
 grep -v /f/ before >was

@@ -38,6 +38,14 @@ for preset in $(sed -n '/^## Presets/,$s/^### `\(.*\)`$/\1/p' docs/modules.md); 
         say "docs/modules.md: these are not the settings of $preset: $("$sluice" plan "$work/preset.lua" 2>&1)"
 done
 
+# Slots that may differ from layer to layer are the same everywhere.
+layered=$(sed -n '/^## `model`/,/^## /s/^| \(`[a-z]*`\) | module, or one a layer .*/\1/p' docs/modules.md |
+    tr '\n' ' ' | sed 's/ $//; s/ /, /g')
+for page in docs/lua.md docs/guide.md; do
+    tr '\n' ' ' <$page | sed 's/ and `ffn`/, `ffn`/g' | grep -qF -- "$layered" ||
+        say "$page does not name the slots of layers in this order: $layered"
+done
+
 for slot in $(sed -n 's/^## `\([a-z_.]*\)`.*/\1/p' docs/modules.md); do
     case $slot in
     model | train) ;;
@@ -96,9 +104,11 @@ done
 mkdir "$work/bin"
 cat >"$work/bin/sluice" <<END
 #!/bin/sh
-case \$1 in
-run) exec "$sluice" "\$@" --progress none --replicates 2 --set seq=16 --set train.steps=6 --set train.batch=2 \
-    --set train.eval_tokens=32 ;;
+small="--replicates 2 --set seq=16 --set train.steps=6 --set train.batch=2 --set train.eval_tokens=32"
+small="\$small --set train.checkpoint_every=3"
+case "\$1 \$2" in
+"run "*) exec "$sluice" "\$@" --progress none \$small ;;
+"ckpt map") exec "$sluice" "\$@" \$small ;;
 *) exec "$sluice" "\$@" ;;
 esac
 END
@@ -132,9 +142,15 @@ block() {
     esac
 }
 
+# What a reader of the guide may have already: token files of others.
+mkdir "$work/guide"
+(cd "$work/guide" && yes "$(printf '\201\100')" | head -c 4000 >train.bin && head -c 2000 train.bin >val.bin
+for shard in train_000001 train_000002 val_000000; do           # magic 20240520, version 1, 2000 tokens of 16 bits
+    { printf '\210\330\064\001\001\0\0\0\320\007\0\0'; head -c 1012 /dev/zero; cat train.bin; } >fineweb_$shard.bin
+done)
 for page in $pages; do
     folder=$work/$(basename $page .md)
-    mkdir "$folder" "$folder/blocks"
+    mkdir -p "$folder" "$folder/blocks"
     cut_page $page "$folder/blocks"
     for info in "$folder"/blocks/*.info; do
         [ -e "$info" ] || continue
@@ -143,6 +159,48 @@ for page in $pages; do
             say "$page: '$(head -n 1 "${info%.info}")' ...: $why"
     done
 done
+
+# ---- numbers ----
+
+# mebibytes SCRIPT [SET..]: the memory of each variant
+mebibytes() { "$sluice" plan "$@" --json | awk -F '[:,]' '/"memory_bytes"/ { printf "%.3g\n", $2 / 1048576 }'; }
+cat >"$work/recompute.lua" <<'END'
+local sl = require "sluice"
+return sl.study { base = sl.extend(sl.preset "baseline-tiny", { layers = 12 }), data = "synthetic", baseline = "base",
+                  train = { batch = 4 }, variants = { base = {} } }
+END
+all=$(mebibytes "$work/recompute.lua") some=$(mebibytes "$work/recompute.lua" --set train.recompute=selective)
+none=$(mebibytes "$work/recompute.lua" --set train.recompute=full)
+hidden=$(mebibytes "$work/recompute.lua" --set train.recompute=selective --set ffn.router.gate_on=hidden)
+full=$(mebibytes "$work/guide/memory.lua" | head -n 1) qlora=$(mebibytes "$work/guide/memory.lua" | tail -n 1)
+for words in "$all MiB in all without, $some with selective and $none with full recompute" \
+    "(WeLM's fused un-permutation): $hidden MiB" "\`plan\` says $full and $qlora MiB"; do
+    tr '\n' ' ' <docs/guide.md | grep -qF -- "$words" || say "docs/guide.md does not say '$words'"
+done
+
+cat >"$work/rates.lua" <<'END'
+local sl = require "sluice"
+local variants = {}
+for _, name in ipairs { "constant", "linear", "cosine", "inverse_sqrt", "step", "wsd", "wsds" } do
+  variants[name] = { ["train.schedule"] = { name, warmup = 4 } }
+end
+return sl.study {
+  base = sl.model { layers = 1, d_model = 16, seq = 16, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
+  data = "synthetic", replicates = 1, baseline = "constant", variants = variants,
+  train = { steps = 40, batch = 1, eval_tokens = 32, optim = { "adamw", lr = 1e-3 } },
+}
+END
+"$sluice" run "$work/rates.lua" --out "$work/rates" --progress none
+"$sluice" export "$work/rates/rates" --csv --metric train.lr | awk -F , '
+    $3 ~ /^(1|4|5|33|34|40)$/ {
+        x = sprintf("%.4f", $5 / 1e-3); sub(/\.?0*$/, "", x)
+        row[$1] = row[$1] " " x " |"
+    }
+    END { for (name in row) print "| `" name "` |" row[name] }' >"$work/rows"
+[ "$(wc -l <"$work/rows")" = 7 ] || say "too few schedules: $(cat "$work/rows")"
+while read -r row; do
+    grep -qF -- "$row" docs/guide.md || say "docs/guide.md: a schedule has other factors: $row"
+done <"$work/rows"
 
 # ---- experiments ----
 

@@ -3,6 +3,7 @@
 # afterwards ends with the bits of a study that nobody disturbed. SLUICE_FEW=1: fewer signals.
 set -eu
 . "$(dirname "$0")/study.sh"
+tiny
 disk=
 signals=${SLUICE_FEW:+7}
 signals=${signals:-14}
@@ -13,9 +14,7 @@ local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic",
   variants = { base = {}, gated = { ["attention.gate"] = "head" } },
-  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
-                            balance = { { "bias", gamma = 1e-3 } } } },
+  base = sl.extend(require "tiny", { ["ffn.balance"] = { { "bias", gamma = 1e-3 } } }),
   train = { steps = 300, batch = 4, micro = 2, eval_every = 25, eval_tokens = 512, checkpoint_every = 20, keep = 3,
             optim = { "adamw", lr = 2e-3 } },
 }

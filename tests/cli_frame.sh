@@ -1,35 +1,8 @@
 #!/bin/sh
 # The frame of the command line: help of every command, exit codes, suggestions, streams.
 set -eu
-
-sluice=$(realpath "$1")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+. "$(dirname "$0")/streams.sh"
 unset NO_COLOR CLICOLOR_FORCE 2>/dev/null || true
-
-fail() {
-    echo "cli_frame.sh: $*" >&2
-    cat out err >&2
-    exit 1
-}
-
-# leaves CODE ARGUMENTS..: runs sluice, keeps its streams in out and err
-leaves() {
-    code=$1 got=0
-    shift
-    "$sluice" "$@" >out 2>err </dev/null || got=$?
-    [ "$got" = "$code" ] || fail "exit code $got, not $code: sluice $*"
-}
-
-# says FILE WORDS: the stream holds the words
-says() {
-    grep -qF -- "$2" "$1" || fail "$1 does not say '$2'"
-}
-
-silent() {
-    [ ! -s "$1" ] || fail "$1 is not empty"
-}
 
 # Without a command: the overview, as a mistake. With --help: as what was asked.
 leaves 2

@@ -19,7 +19,7 @@ cpu      |                           | isa/attend_decode isa/attend_entropy isa/
 cpu      |                           | isa/delta_rows isa/vector
 ops      | base graph backend cpu    |
 plan     | base graph backend        | plan
-model    | base graph plan modules/list | build config inputs mapping model module registry
+model    | base graph plan modules/list | build config inputs mapping model module registry training_graph
 data     | base model                | data
 store    | base                      | store
 study    | base backend model data   | study

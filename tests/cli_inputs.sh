@@ -116,7 +116,12 @@ for data in - pipe; do
     at_once 4 'tokens are read more than once' "$sluice" plan study.lua --data $data
     at_once 4 'tokens are read more than once' "$sluice" data inspect $data
 done
-echo "pipes that are named as an input are read, where reading once will do"
+seq 1000 >numbers
+mkfifo slow
+cat numbers >slow &
+(ulimit -f 1 && at_once 6 'does not fit into a temporary file' "$sluice" data pack slow -o b.tok)
+rm numbers slow
+echo "pipes that are named as an input are read, where reading once will do and there is room"
 
 # ---- shorter while it is read ----
 cat >part.lua <<'END2'

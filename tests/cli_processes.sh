@@ -3,6 +3,7 @@
 # children that must not be left. SLUICE_FULL=1: more processes, more often.
 set -eu
 . "$(dirname "$0")/study.sh"
+tiny
 trap 'kill $(jobs -p) 2>/dev/null || :; rm -rf "$folder"' EXIT
 rounds=${SLUICE_FULL:+20}
 rounds=${rounds:-1}
@@ -12,8 +13,7 @@ local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 2, baseline = "base", data = "synthetic",
   variants = { base = {}, gated = { ["attention.gate"] = "head" } },
-  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 } } },
+  base = require "tiny",
   train = { steps = 40, batch = 2, eval_every = 20, eval_tokens = 256, checkpoint_every = 20, keep = 2 },
 }
 LUA

@@ -3,6 +3,7 @@
 # it.
 set -eu
 . "$(dirname "$0")/study.sh"
+tiny
 needs_ranks
 
 cat >study.lua <<'LUA'
@@ -16,10 +17,8 @@ return sl.study {
     sparse = { ["ffn.router"] = { score = "relu", select = { "top_k", most = 4 } },
                ["ffn.balance"] = { { "l1", start = 1e-3 } } },
   },
-  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
-                            balance = { { "bias", gamma = 1e-3 },
-                                        { "switch_aux", scope = "global", device = 0.05, groups = 2 } } } },
+  base = sl.extend(require "tiny", {
+    ["ffn.balance"] = { { "bias", gamma = 1e-3 }, { "switch_aux", scope = "global", device = 0.05, groups = 2 } } }),
   train = { steps = 40, batch = 8, eval_every = 20, eval_tokens = 512, checkpoint_every = 20, keep = 3,
             optim = { "muon", lr = 2e-3 },
             average = { "ema", decay = 0.9 } },
@@ -80,9 +79,7 @@ return sl.study {
     priced = { ["ffn.balance"] = "quantile" },
     noisy = { ["ffn.router.noise"] = "learned", ["ffn.balance"] = { "load", "importance" } },
   },
-  base = sl.model { layers = 2, d_model = 32, seq = 64, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
-                            balance = { { "bias", gamma = 1e-3 } } } },
+  base = sl.extend(require "tiny", { seq = 64, ["ffn.balance"] = { { "bias", gamma = 1e-3 } } }),
   train = { steps = 10, batch = 8, eval_every = 5, eval_tokens = 0, optim = { "adamw", lr = 2e-3 } },
 }
 LUA

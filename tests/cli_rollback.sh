@@ -3,6 +3,7 @@
 # left alone, and what was taken back is in its file.
 set -eu
 . "$(dirname "$0")/study.sh"
+tiny
 rounds=${SLUICE_FULL:+40}
 rounds=${rounds:-8}
 
@@ -10,8 +11,7 @@ cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "s", data = "synthetic", replicates = 2,
-  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 } } },
+  base = require "tiny",
   variants = { base = {} },
   train = { steps = 120, batch = 2, micro = 2, eval_every = 40, eval_tokens = 256, checkpoint_every = 15, keep = 1,
             guard = { "rollback", window = 16, sigma = 3.4 },

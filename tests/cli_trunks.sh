@@ -3,6 +3,7 @@
 # killed meanwhile; so has a run whose steps are raised. SLUICE_FULL=1: more kills; SLUICE_FEW=1: fewer.
 set -eu
 . "$(dirname "$0")/study.sh"
+tiny
 kills=${SLUICE_FULL:+60}
 kills=${kills:-${SLUICE_FEW:+4}}
 kills=${kills:-10}
@@ -13,9 +14,7 @@ script() {
 local sl = require "sluice"
 return sl.study {
   name = "s", data = "synthetic", replicates = 1, $3
-  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
-                            balance = { { "bias", gamma = 1e-2 } } } },
+  base = sl.extend(require "tiny", { ["ffn.balance"] = { { "bias", gamma = 1e-2 } } }),
   variants = { base = {}, gated = { ["attention.gate"] = "head" }, linear = { ["train.schedule.shape"] = "linear" } },
   train = { batch = 2, eval_every = 8, eval_tokens = 256, checkpoint_every = 7, keep = ${4:-2}, $2,
             average = { "ema", decay = 0.9 }, guard = { "outliers", window = 8 } },

@@ -20,6 +20,15 @@ leaves() {
 }
 says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
 
+# tiny: a mixture of experts for scripts to begin with, base = require "tiny".
+tiny() {
+    cat >tiny.lua <<'END'
+local sl = require "sluice"
+return sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
+                  ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 } } }
+END
+}
+
 # reaches PATTERNS SECONDS: waits until a file of one of them is there, as a checkpoint of a run in the background.
 reaches() {
     waited=0

@@ -5,7 +5,6 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "script.h"
-#include "status.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -51,24 +50,6 @@ static json_t *config_of_variant(const struct study *s, int i)
     return config;
 }
 
-static enum code config_of_script(const struct call *c, const struct study *s, json_t **config)
-{
-    const char *wanted = cli_value(c, "variant", s->variant[s->baseline].name);
-    const char **names = xcalloc((size_t)s->n_variants + 1, sizeof *names);
-    enum code code = CODE_USAGE;
-    for (int i = 0; i < s->n_variants && code; i++) {
-        names[i] = s->variant[i].name;
-        if (strcmp(names[i], wanted) != 0) continue;
-        *config = config_of_variant(s, i);
-        code = CODE_OK;
-    }
-    char hint[HINT];
-    if (code)
-        cli_fail(code, "--variant %s: no such variant%s", wanted, did_you_mean(nearest_name(wanted, names), hint));
-    free(names);
-    return code;
-}
-
 static enum code config_of_preset(const char *name, json_t **config)
 {
     struct err e;
@@ -80,18 +61,17 @@ static enum code config_of_preset(const char *name, json_t **config)
 
 static int set_train(const struct call *c, json_t *config)
 {
+    static const struct { const char *key, *of[3]; } words[] = { { "precision", { "fp32", "bf16", NULL } },
+                                                                 { "backend", { "cpu", "cuda", NULL } } };
     json_t *train = json_object_get(config, "train");
     int64_t batch = 0;
     if (cli_integer(c, "batch", 1, 1000000, &batch)) return -1;
     if (batch) json_object_set_new(train, "batch", json_integer(batch));
-    const char *precision = cli_value(c, "precision", NULL);
-    if (precision && strcmp(precision, "fp32") && strcmp(precision, "bf16"))
-        return cli_usage(c, "--precision %s: must be fp32 or bf16", precision), -1;
-    if (precision) json_object_set_new(train, "precision", json_string(precision));
-    const char *backend = cli_value(c, "backend", NULL);
-    if (backend && strcmp(backend, "cpu") && strcmp(backend, "cuda"))
-        return cli_usage(c, "--backend %s: must be cpu or cuda", backend), -1;
-    if (backend) json_object_set_new(train, "backend", json_string(backend));
+    for (int i = 0; i < COUNT(words); i++) {
+        int which = -1;
+        if (cli_word(c, words[i].key, words[i].of, &which)) return -1;
+        if (which >= 0) json_object_set_new(train, words[i].key, json_string(words[i].of[which]));
+    }
     return 0;
 }
 
@@ -175,12 +155,12 @@ static enum code measure_variants(const struct call *c, const struct study *s, c
 
 static enum code measure_script(const struct call *c, const struct bench_options *o, json_t *list)
 {
-    json_t *config;
     enum code code;
     struct study *s = study_of_script(c, &code);
     if (!s) return code;
+    int variant = o->each ? s->baseline : script_variant(c, "variant", s);
     if (o->each) code = measure_variants(c, s, o, list);
-    else if (!(code = config_of_script(c, s, &config))) code = measure_config(c, config, NULL, o, list);
+    else code = variant < 0 ? CODE_USAGE : measure_config(c, config_of_variant(s, variant), NULL, o, list);
     study_free(s);
     return code;
 }
@@ -218,7 +198,7 @@ static enum code run(const struct call *c)
                             "--logging");
     json_t *list = json_array();
     enum code code = measure_all(c, &o, list);
-    if (!code && cli_flag(c, "json")) print_json(json_incref(list));
+    if (!code && cli_flag(c, "json")) cli_json(json_incref(list));
     else if (!code && o.each) bench_print_beside(list);
     else if (!code) {
         bench_print_steps(list);

@@ -130,10 +130,9 @@ enum code ckpt_average(const struct call *c)
     struct session *s = NULL;
     struct corpus *data = NULL;
     struct err e;
-    if (!cli_value(c, "output", NULL)) return cli_usage(c, "--output DIR: where is it to be written?");
-    if (cli_integer(c, "last", 1, MOST, &last)) return CODE_USAGE;
-    if (is_of_run(cli_value(c, "output", NULL)))
-        return cli_usage(c, "--output %s: is the folder of a run's own checkpoints", cli_value(c, "output", NULL));
+    const char *to = cli_output(c);
+    if (!to || cli_integer(c, "last", 1, MOST, &last)) return CODE_USAGE;
+    if (is_of_run(to)) return cli_usage(c, "--output %s: is the folder of a run's own checkpoints", to);
     if (collect(c, last, &m, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (weigh(c, &m)) return CODE_USAGE;
     json_t *config = trained_config(m.run, &e);

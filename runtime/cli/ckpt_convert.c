@@ -15,11 +15,10 @@
 static int form_of(const struct call *c, struct model_form *form)
 {
     static const char *const names[] = { "f32", "bf16", "f16", NULL }, *const types[] = { "F32", "BF16", "F16" };
-    const char *name = cli_value(c, "dtype", "f32");
-    *form = (struct model_form){ .merged = cli_flag(c, "merge") };
-    for (int i = 0; names[i]; i++) if (strcmp(name, names[i]) == 0) form->dtype = types[i];
-    if (!form->dtype) cli_usage(c, "--dtype %s: must be f32, bf16 or f16", name);
-    return form->dtype ? 0 : -1;
+    int which = 0;
+    if (cli_word(c, "dtype", names, &which)) return -1;
+    *form = (struct model_form){ .merged = cli_flag(c, "merge"), .dtype = types[which] };
+    return 0;
 }
 
 static enum code write_file(const struct call *c, const json_t *config, const struct session *s,
@@ -41,8 +40,7 @@ enum code ckpt_convert(const struct call *c)
     struct err e;
     enum code code;
     if (c->n_words != 2) return cli_usage(c, "convert one PATH");
-    if (!cli_value(c, "output", NULL)) return cli_usage(c, "--output FILE: where is it to be written?");
-    if (form_of(c, &form)) return CODE_USAGE;
+    if (!cli_output(c) || form_of(c, &form)) return CODE_USAGE;
     json_t *config = trained_config(c->word[1], &e);
     if (!config || session_new(&s, config, pool_cores(), &e) || trained_load(c->word[1], s, &was, &e))
         code = cli_fail(CODE_INPUT, "%s", e.text);
@@ -61,19 +59,6 @@ enum code ckpt_convert(const struct call *c)
 
 /* ---- what a variant begins with ---- */
 
-static enum code print_mapping(const struct study *s, int variant)
-{
-    struct arena *arena = arena_new();
-    struct leaves *leaves = NULL;
-    struct mapping m;
-    struct err e;
-    int failure = start_map(s, variant, &m, &leaves, arena, &e);
-    if (!failure) mapping_print(&m, stdout);
-    if (leaves) leaves_free(leaves);
-    arena_free(arena);
-    return failure ? cli_fail(CODE_SCRIPT, "%s", e.text) : CODE_OK;
-}
-
 static enum code map_point(const struct call *c, const struct study *s, int point, const struct model_form *form)
 {
     int variant = s->point[point].variant;
@@ -81,7 +66,7 @@ static enum code map_point(const struct call *c, const struct study *s, int poin
     struct session *session = NULL;
     char from[512];
     struct err e;
-    enum code code = print_mapping(s, variant);
+    enum code code = mapping_print(s, variant, false);
     if (code) return code;
     if (session_new(&session, config, pool_cores(), &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     state_fill(session->state, s->point[point].seed);
@@ -112,21 +97,15 @@ enum code ckpt_map(const struct call *c)
 {
     struct call script = *c;
     struct model_form form;
-    int64_t step;
     enum code code;
     if (c->n_words != 3) return cli_usage(c, "map SCRIPT VARIANT");
-    if (!cli_value(c, "output", NULL)) return cli_usage(c, "--output FILE: where is it to be written?");
-    if (form_of(c, &form)) return CODE_USAGE;
+    if (!cli_output(c) || form_of(c, &form)) return CODE_USAGE;
     script.word++;
     script.n_words--;
     struct study *s = script_study(&script, false, &code);
     if (!s) return code;
     int point = point_of(c, s, c->word[2]);
-    if (point < 0) code = CODE_USAGE;
-    else if (!variant_start(&s->variant[s->point[point].variant], &step))
-        code = cli_fail(CODE_INPUT, "%s begins with draws: init = { \"from\", run = .. } begins with another's "
-                                    "weights", c->word[2]);
-    else code = map_point(c, s, point, &form);
+    code = point < 0 ? CODE_USAGE : map_point(c, s, point, &form);
     study_free(s);
     return code;
 }

@@ -1,7 +1,6 @@
 /* sluice ckpt inspect: what a checkpoint or a file of weights holds. */
 #include "ckpt.h"
 #include "export.h"
-#include "status.h"
 #include "model/mapping.h"
 #include "train/safetensors.h"
 #include "train/trained.h"
@@ -113,8 +112,9 @@ static void print_tensors(const struct looked *all, bool everything)
         table_cell(t, "%s", format_bytes((double)l->bytes, bytes));
         table_cell(t, "%s", format_figures(rms_of(l), 3, rms));
         table_cell(t, "%s", format_figures(l->finite ? l->largest : NAN, 3, largest));
-        table_cell(t, l->broken ? "%lld" : "", (long long)l->broken);
-        if (l->broken) table_paint(t, PAINT_BAD);
+        if (l->broken) table_cell(t, "%lld", (long long)l->broken);
+        else table_cell(t, "%s", "");
+        table_paint(t, l->broken ? PAINT_BAD : PAINT_OFF);
     }
     table_print(t, stdout);
 }
@@ -162,7 +162,7 @@ enum code ckpt_inspect(const struct call *c)
     struct looked all = look(file, pattern, n, n > 0 || json);
     enum code code = n && !all.n ? cli_fail(CODE_INPUT, "%s: has no tensor '%s'", at.path, pattern[0]) : CODE_OK;
     if (code == CODE_OK && json)
-        print_json(json_pack("{s:s, s:O?, s:I, s:s, s:o?, s:o}", "path", at.path, "extra", extra, "bytes",
+        cli_json(json_pack("{s:s, s:O?, s:I, s:s, s:o?, s:o}", "path", at.path, "extra", extra, "bytes",
                              (json_int_t)at.bytes, "xxh128", at.hash, "step",
                              extra ? json_integer(at.step) : NULL, "tensors", tensors_json(&all)));
     else if (code == CODE_OK) {

@@ -2,6 +2,7 @@
 #include "cli.h"
 #include "base/file.h"
 #include "base/terminal.h"
+#include "base/text.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -143,16 +144,6 @@ static int parse(struct call *c, int argc, char **argv)
     return 0;
 }
 
-static int set_color(const struct call *c)
-{
-    static const char *const words[] = { "auto", "always", "never", NULL };
-    const char *given = cli_value(c, "color", "auto");
-    for (int i = 0; words[i]; i++)
-        if (!strcmp(given, words[i])) { color = i; return 0; }
-    cli_usage(c, "--color=%s: must be auto, always or never", given);
-    return -1;
-}
-
 static int check_words(const struct call *c)
 {
     const struct command *k = c->command;
@@ -194,20 +185,33 @@ int cli_values(const struct call *c, const char *name, const char ***values)
     return n;
 }
 
+/* "a, b or c" */
+static void list_words(const char *const *words, char *out, size_t size)
+{
+    size_t used = 0;
+    for (int i = 0; words[i] && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
+}
+
+static int find_word(const char *const *words, const char *word)
+{
+    int i = 0;
+    while (words[i] && strcmp(words[i], word)) i++;
+    return words[i] ? i : -1;
+}
+
 enum code cli_verb(const struct call *c, const struct verb *verb, int n)
 {
-    const char *name = c->word[0], **names = xcalloc((size_t)n + 1, sizeof *names), *near;
-    char known[256] = "";
-    for (int i = 0; i < n; i++) {
-        size_t at = strlen(known);
-        names[i] = verb[i].name;
-        snprintf(known + at, sizeof known - at, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " or ", names[i]);
-    }
-    near = nearest_name(name, names);
+    const char **names = xcalloc((size_t)n + 1, sizeof *names), *near;
+    char known[256];
+    for (int i = 0; i < n; i++) names[i] = verb[i].name;
+    int which = find_word(names, c->word[0]);
+    list_words(names, known, sizeof known);
+    near = nearest_name(c->word[0], names);
     free(names);
-    for (int i = 0; i < n; i++) if (strcmp(name, verb[i].name) == 0) return verb[i].run(c);
-    return near ? cli_usage(c, "no verb '%s' (did you mean '%s'?)", name, near)
-                : cli_usage(c, "no verb '%s': %s", name, known);
+    return which >= 0 ? verb[which].run(c)
+         : near       ? cli_usage(c, "no verb '%s' (did you mean '%s'?)", c->word[0], near)
+                      : cli_usage(c, "no verb '%s': %s", c->word[0], known);
 }
 
 int cli_integer(const struct call *c, const char *name, int64_t low, int64_t high, int64_t *value)
@@ -238,6 +242,58 @@ int cli_real(const struct call *c, const char *name, double low, double high, do
     }
     *value = x;
     return 0;
+}
+
+int cli_word(const struct call *c, const char *name, const char *const *words, int *which)
+{
+    const struct given *g = last_given(c, name);
+    if (!g) return 0;
+    char known[256], hint[HINT];
+    int found = find_word(words, g->value);
+    list_words(words, known, sizeof known);
+    if (found < 0)
+        cli_usage(c, "--%s %s: must be %s%s", name, g->value, known,
+                  did_you_mean(nearest_name(g->value, words), hint));
+    else *which = found;
+    return found < 0 ? -1 : 0;
+}
+
+int cli_exclude(const struct call *c, const char *name, const char *other)
+{
+    if (!cli_flag(c, name) || !cli_flag(c, other)) return 0;
+    cli_usage(c, "--%s and --%s exclude each other", name, other);
+    return -1;
+}
+
+const char *cli_output(const struct call *c)
+{
+    const struct given *g = last_given(c, "output");
+    if (!g) cli_usage(c, "where to? give --output %s", find_in(c->command->options, "output", 6, 0)->argument);
+    return g ? g->value : NULL;
+}
+
+static int set_color(const struct call *c)
+{
+    static const char *const words[] = { [COLOR_AUTO] = "auto", [COLOR_ALWAYS] = "always", [COLOR_NEVER] = "never",
+                                         NULL };
+    int which = COLOR_AUTO;
+    if (cli_word(c, "color", words, &which)) return -1;
+    color = which;
+    return 0;
+}
+
+/* ---- output ---- */
+
+void cli_json(json_t *json)
+{
+    json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    putchar('\n');
+    json_decref(json);
+}
+
+void cli_heading(FILE *to, const char *text)
+{
+    fprintf(to, "\n%s%s%s\n", cli_paint(to, PAINT_BOLD), text, cli_paint(to, PAINT_OFF));
 }
 
 /* ---- help ---- */

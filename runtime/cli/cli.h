@@ -4,6 +4,7 @@
 #define SLUICE_CLI_H
 
 #include "base/base.h"
+#include <jansson.h>
 #include <stdio.h>
 
 /* What the program says when it leaves. */
@@ -64,6 +65,11 @@ enum code cli_verb(const struct call *c, const struct verb *verb, int n);
    -1. */
 int cli_integer(const struct call *c, const char *name, int64_t low, int64_t high, int64_t *value);
 int cli_real(const struct call *c, const char *name, double low, double high, double *value);
+/* The same of one of some words, which end in NULL: *which is its number. */
+int cli_word(const struct call *c, const char *name, const char *const *words, int *which);
+/* Of two options that were both given: prints the mistake and returns -1. */
+int cli_exclude(const struct call *c, const char *name, const char *other);
+const char *cli_output(const struct call *c);               /* of --output; NULL, having said so, where it is missing */
 
 /* "sluice NAME: text" on stderr; returns the code. */
 enum code cli_fail(enum code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -74,6 +80,9 @@ void cli_flush(void);
 enum code cli_finish(enum code code);
 /* Of an errno: CODE_DISK when there is no room, else CODE_FAILURE; of 0, which is not the system's fault: otherwise. */
 enum code cli_system_code(int cause, enum code otherwise);
+
+void cli_json(json_t *json);                                /* on stdout; takes the reference */
+void cli_heading(FILE *to, const char *text);               /* an empty line, then a bold one */
 
 /* Colour of what stands between two calls, "" when colours are off for that stream. */
 enum paint { PAINT_OFF, PAINT_BOLD, PAINT_DIM, PAINT_GOOD, PAINT_BAD, PAINT_WARN };

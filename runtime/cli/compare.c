@@ -209,7 +209,7 @@ static enum code run(const struct call *c)
         runs_close(runs);
         return cli_fail(CODE_INPUT, "%s", e.text);
     }
-    if (cli_flag(c, "json")) print_json(answer_json(result));
+    if (cli_flag(c, "json")) cli_json(answer_json(result));
     else {
         print_table(result, cli_flag(c, "unpaired"));
         print_answers(result);

@@ -182,13 +182,11 @@ static json_t *json_of(const struct line *x)
     return json_pack("{s:s, s:o, s:o}", "parametrization", x->name, "d_model", widths, "changes", all);
 }
 
-static void print_json(const struct lines *l)
+static json_t *all_json(const struct lines *l)
 {
     json_t *all = json_array();
     for (int i = 0; i < l->n; i++) json_array_append_new(all, json_of(&l->line[i]));
-    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
-    putchar('\n');
-    json_decref(all);
+    return all;
 }
 
 static enum code run(const struct call *c)
@@ -203,7 +201,7 @@ static enum code run(const struct call *c)
     if (!code && corpus_open(&data, s->data_path, &e)) code = cli_fail(CODE_INPUT, "data: %s", e.text);
     else if (!code) {
         if (measure(&l, s, data, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
-        else if (cli_flag(c, "json")) print_json(&l);
+        else if (cli_flag(c, "json")) cli_json(all_json(&l));
         else print_all(&l);
         corpus_close(data);
     }

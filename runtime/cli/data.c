@@ -2,7 +2,6 @@
 #include "data/data.h"
 #include "cli.h"
 #include "data_print.h"
-#include "status.h"
 #include "base/text.h"
 #include <errno.h>
 #include <math.h>
@@ -30,8 +29,6 @@ static const struct option options[] = {
     { "json", 0, NULL, "machine-readable" },
     { 0 }
 };
-
-static const char *const forms[] = { [ANSWERS_NONE] = "", [ANSWERS_CHAT] = "chat", [ANSWERS_PROMPT] = "prompt", NULL };
 
 static json_t *info_json(const struct corpus_info *i)
 {
@@ -133,7 +130,7 @@ static enum code pack_to(const struct call *c, const char *out, const struct pac
         json_object_set_new(j, "held_out_prompts_trained_on", json_integer((json_int_t)made->prompts));
         data_add_files(made, j);
         add_answers(corpus, seq, j);
-        print_json(j);
+        cli_json(j);
     } else {
         if (!cli_flag(c, "quiet")) data_print_files(made);
         print_info(corpus_info(corpus), made);
@@ -152,19 +149,16 @@ static enum code pack(const struct call *c)
     struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines"),
                               .strict = cli_flag(c, "strict"), .key = cli_value(c, "key", NULL),
                               .template = cli_value(c, "template", NULL) };
-    const char *out = cli_value(c, "output", NULL), **held_out_from;
+    static const char *const forms[] = { "chat", "prompt", NULL };
+    static const enum answers answers[] = { ANSWERS_CHAT, ANSWERS_PROMPT };
+    const char *out, **held_out_from;
     struct err e;
     struct packed made = { 0 };
     int64_t seq = 0;
     if (c->n_words < 2) return cli_usage(c, "pack what? give text, folders, JSON or pages");
-    if (!out) return cli_usage(c, "where to? give -o FILE");
-    const char *form = cli_value(c, "answers", NULL);
-    for (int k = ANSWERS_CHAT; form && forms[k]; k++) if (!strcmp(form, forms[k])) o.answers = (enum answers)k;
-    if (form && !o.answers) {
-        char hint[HINT];
-        return cli_usage(c, "--answers %s: must be chat or prompt%s", form,
-                         did_you_mean(nearest_name(form, forms + 1), hint));
-    }
+    int form = -1;
+    if (!(out = cli_output(c)) || cli_word(c, "answers", forms, &form)) return CODE_USAGE;
+    if (form >= 0) o.answers = answers[form];
     if (o.key && !*o.key) return cli_usage(c, "--key '': must be a name");
     if (cli_real(c, "held-out", 0, 0.9, &o.held_out) || seq_given(c, &seq)) return CODE_USAGE;
     if (pack_check(&o, &e)) return cli_usage(c, "%s", e.text);
@@ -240,7 +234,7 @@ static enum code inspect(const struct call *c)
         add_answers(corpus, (int)seq, j);
         add_baselines(corpus, j);
     }
-    if (j) print_json(j);
+    if (j) cli_json(j);
     corpus_close(corpus);
     return code;
 }

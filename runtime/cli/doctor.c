@@ -2,8 +2,8 @@
 #include "cli.h"
 #include "cpu/isa.h"
 #include "cpu/pool.h"
+#include "train/train.h"
 #include "base/process.h"
-#include "status.h"
 #include "version.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -193,7 +193,7 @@ static enum code run(const struct call *c)
         table_paint(t, PAINT_WARN);
     }
     table_print(t, cli_flag(c, "json") ? NULL : stdout);
-    if (cli_flag(c, "json")) print_json(list); else json_decref(list);
+    if (cli_flag(c, "json")) cli_json(list); else json_decref(list);
     return CODE_OK;
 }
 

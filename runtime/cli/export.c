@@ -36,7 +36,7 @@ static enum code run(const struct call *c)
     struct export_options o = { .every = 1 };
     struct runs *runs;
     struct err e;
-    if (cli_flag(c, "csv") && cli_flag(c, "json")) return cli_usage(c, "--csv and --json exclude each other");
+    if (cli_exclude(c, "csv", "json")) return CODE_USAGE;
     if (cli_integer(c, "every", 1, INT64_MAX, &o.every)) return CODE_USAGE;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (cli_flag(c, "earlier")) runs_add_earlier(runs);

@@ -61,7 +61,7 @@ static enum code run(const struct call *c)
         if (one != CODE_OK) code = one;
     }
     table_print(t, cli_flag(c, "json") ? NULL : stdout);
-    if (cli_flag(c, "json")) print_json(list); else json_decref(list);
+    if (cli_flag(c, "json")) cli_json(list); else json_decref(list);
     runs_close(runs);
     return code;
 }

@@ -75,7 +75,7 @@ static enum code list_studies(const char *folder, bool json)
 {
     struct shelf shelf = { 0 };
     enum code code = open_shelf(folder, &shelf);
-    if (json) print_json(shelf_json(&shelf));
+    if (json) cli_json(shelf_json(&shelf));
     else if (shelf.n) print_shelf(&shelf);
     else if (code == CODE_OK) fprintf(stderr, "no study in %s\n", folder);
     for (int i = 0; i < shelf.n; i++) {
@@ -96,7 +96,7 @@ static enum code run(const struct call *c)
     if (!runs_is_study(path)) return list_studies(path, json);
     if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (earlier) runs_add_earlier(runs);
-    if (json) print_json(status_json(runs)); else status_print(runs, stdout);
+    if (json) cli_json(status_json(runs)); else status_print(runs, stdout);
     enum code code = status_unreadable(runs);
     runs_close(runs);
     return code;

@@ -1,10 +1,10 @@
 /* Mappings, to be read. */
 #include "mapping_print.h"
-#include "cli.h"
+#include "train/start.h"
 
 #include <string.h>
 
-void mapping_print(const struct mapping *m, FILE *to)
+static void print_table(const struct mapping *m)
 {
     static const char *const columns[] = { "tensor", "layers", "shape", "from", "how" };
     struct table *t = table_new(columns, COUNT(columns));
@@ -19,10 +19,10 @@ void mapping_print(const struct mapping *m, FILE *to)
                    line[i].moved ? "layers" : "", line[i].moved ? line[i].of : "");
         table_cell(t, "%s", *line[i].how ? line[i].how : "as it is");
     }
-    table_print(t, to);
+    table_print(t, stdout);
 }
 
-json_t *mapping_json(const struct mapping *m)
+static json_t *table_json(const struct mapping *m)
 {
     json_t *list = json_array();
     struct mapping_line *line;
@@ -34,4 +34,23 @@ json_t *mapping_json(const struct mapping *m)
                                               line[i].from, "of", line[i].of, "how", line[i].how));
     }
     return list;
+}
+
+enum code mapping_print(const struct study *s, int variant, bool json)
+{
+    struct arena *arena = arena_new();
+    struct leaves *leaves = NULL;
+    struct mapping m;
+    struct err e;
+    int64_t step;
+    enum code code = CODE_OK;
+    if (!variant_start(&s->variant[variant], &step))
+        code = cli_fail(CODE_SCRIPT, "%s begins with draws: init = { \"from\", run = .. } begins with another's "
+                        "weights", s->variant[variant].name);
+    else if (start_map(s, variant, &m, &leaves, arena, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
+    else if (json) cli_json(table_json(&m));
+    else print_table(&m);
+    if (leaves) leaves_free(leaves);
+    arena_free(arena);
+    return code;
 }

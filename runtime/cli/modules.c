@@ -1,6 +1,6 @@
 /* sluice modules: what a script can switch on, read from the modules' own schemas. */
 #include "schema.h"
-#include "status.h"
+#include "cli.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,7 +108,7 @@ static enum code show(const struct entry *entry, int n, const char *name, bool j
     }
     const char *near = found ? NULL : nearest_name(name, names);
     free(names);
-    if (found && json) print_json(list); else json_decref(list);
+    if (found && json) cli_json(list); else json_decref(list);
     if (found) return CODE_OK;
     return near ? cli_fail(CODE_USAGE, "no module '%s' (did you mean '%s'?)", name, near)
                 : cli_fail(CODE_USAGE, "no module '%s'; 'sluice modules' lists them", name);
@@ -118,7 +118,7 @@ static enum code list(const struct entry *entry, int n, bool json)
 {
     json_t *all = json_array();
     for (int i = 0; i < n && json; i++) json_array_append_new(all, entry_json(&entry[i]));
-    if (json) print_json(all);
+    if (json) cli_json(all);
     else { print_list(entry, n); json_decref(all); }
     return CODE_OK;
 }

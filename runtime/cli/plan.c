@@ -10,6 +10,7 @@
 #include "graph/ops.h"
 #include "graph/signature.h"
 #include "model/registry.h"
+#include "model/training_graph.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -300,13 +301,6 @@ static void print_table(const struct study *s, const struct corpus *c)
                                          "remembers are of these alone.\n");
 }
 
-static const json_t *config_of(const struct study *s, const char *option, const char *name, enum code *code)
-{
-    for (int i = 0; i < s->n_variants; i++) if (strcmp(s->variant[i].name, name) == 0) return s->variant[i].config;
-    *code = cli_fail(CODE_USAGE, "--%s %s: the study has no such variant", option, name);
-    return NULL;
-}
-
 static void print_sorted(const json_t *config)
 {
     json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
@@ -353,52 +347,25 @@ static const char *frozen_as(const struct leaf *w)
 static void print_weights(const json_t *config, bool json)
 {
     static const char *const columns[] = { "weight", "shape", ">params", "role", "optimizer", ">decay" };
-    struct arena *arena = arena_new();
-    struct leaves *leaves = leaves_new();
-    struct graph *g = graph_new(leaves);
     struct table *t = table_new(columns, COUNT(columns));
-    struct problems none = { 0 };
-    struct model_conf model;
-    struct train_conf train;
+    struct training_graph of;
+    struct err e;
     json_t *list = json_array();
-    model_load(json_object_get(config, "model"), arena, &model, &none);
-    train_load(json_object_get(config, "train"), arena, &train, &none);
-    model_build(g, arena, &model, &train, MODE_TRAIN, (struct model_size){ .batch = 1, .seq = model.seq });
-    INVARIANT(none.n == 0 && !g->failed, "a variant of a resolved study does not build");
+    INVARIANT(training_graph_build(&of, config, &e) == 0, "a variant of a resolved study does not build: %s", e.text);
+    const struct graph *g = of.graph;
+    const struct leaves *leaves = of.leaves;
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
         if (!is_update(n)) continue;
         const struct leaf *w = n->in[0]->leaf;
-        add_weight(t, list, w, n->op == &op_adamw ? n->op->name : train.optim.module->name, decay_of(n));
+        add_weight(t, list, w, n->op == &op_adamw ? n->op->name : of.train.optim.module->name, decay_of(n));
     }
     for (int i = 0; i < leaves->n; i++)
         if (leaves->leaf[i]->frozen) add_weight(t, list, leaves->leaf[i], frozen_as(leaves->leaf[i]), 0);
     table_print(t, json ? NULL : stdout);
     if (json) print_sorted(list);
     json_decref(list);
-    graph_free(g);
-    leaves_free(leaves);
-    arena_free(arena);
-}
-
-static enum code print_map(const struct study *s, const char *name, bool json)
-{
-    struct arena *arena = arena_new();
-    struct leaves *leaves = NULL;
-    struct mapping m;
-    struct err e;
-    int64_t step;
-    int variant = study_variant(s, name);
-    int failure = variant_start(&s->variant[variant], &step) ? start_map(s, variant, &m, &leaves, arena, &e)
-                                               : err_set(&e, "%s begins with draws: init = { \"from\", run = .. } "
-                                                             "begins with another's weights", name);
-    json_t *list = json && !failure ? mapping_json(&m) : NULL;
-    if (list) print_sorted(list);
-    else if (!failure) mapping_print(&m, stdout);
-    json_decref(list);
-    if (leaves) leaves_free(leaves);
-    arena_free(arena);
-    return failure ? cli_fail(CODE_SCRIPT, "%s", e.text) : CODE_OK;
+    training_graph_free(&of);
 }
 
 static json_t *study_json(const struct study *s, const struct corpus *c)
@@ -483,14 +450,13 @@ static enum code run(const struct call *c)
     enum code code;
     struct study *s = script_study(c, false, &code);
     if (!s) return code;
-    const json_t *of = config    ? config_of(s, "config", config, &code)
-                       : weights ? config_of(s, "weights", weights, &code)
-                       : map     ? config_of(s, "map", map, &code)
-                                 : NULL;
-    if (config && of) print_sorted(of);
-    else if (weights && of) print_weights(of, cli_flag(c, "json"));
-    else if (map && of) code = print_map(s, map, cli_flag(c, "json"));
-    else if (!config && !weights && !map) {
+    const char *option = config ? "config" : weights ? "weights" : map ? "map" : NULL;
+    int variant = option ? script_variant(c, option, s) : s->baseline;
+    if (variant < 0) code = CODE_USAGE;
+    else if (config) print_sorted(s->variant[variant].config);
+    else if (weights) print_weights(s->variant[variant].config, cli_flag(c, "json"));
+    else if (map) code = mapping_print(s, variant, cli_flag(c, "json"));
+    else {
         study_trunks(s);
         code = plan_study(c, s);
     }

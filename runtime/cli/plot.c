@@ -22,24 +22,18 @@ static const struct option options[] = {
 
 static enum code run(const struct call *c)
 {
-    struct plot_options o = { .kind = cli_value(c, "kind", "loss"), .out = cli_value(c, "output", NULL),
-                              .format = cli_value(c, "format", NULL),
-                              .metric = cli_value(c, "metric", NULL), .smooth = NAN,
+    struct plot_options o = { .metric = cli_value(c, "metric", NULL), .smooth = NAN,
                               .variant = cli_value(c, "variant", NULL), .data = cli_value(c, "data", NULL) };
     int64_t replicate = 0;
+    int kind = 0, format = -1;
     struct runs *runs;
     struct err e;
-    if (!o.out) return cli_usage(c, "where to? give -o FILE");
-    if (!plot_is_among(plot_kinds, o.kind)) {
-        const char *near = nearest_name(o.kind, plot_kinds);
-        return near ? cli_usage(c, "--kind %s: did you mean '%s'?", o.kind, near)
-                    : cli_usage(c, "--kind %s: must be loss, position, final, pairs, health, load, collapse, "
-                                   "margin, coactivation or saturation", o.kind);
-    }
-    if (o.format && !plot_is_among(plot_formats, o.format))
-        return cli_usage(c, "--format %s: must be svg, png, pdf or gp", o.format);
-    if (cli_real(c, "smooth", 0, 0.9999, &o.smooth) || cli_integer(c, "replicate", 0, INT32_MAX, &replicate))
+    if (!(o.out = cli_output(c)) || cli_word(c, "kind", plot_kinds, &kind) ||
+        cli_word(c, "format", plot_formats, &format) || cli_real(c, "smooth", 0, 0.9999, &o.smooth) ||
+        cli_integer(c, "replicate", 0, INT32_MAX, &replicate))
         return CODE_USAGE;
+    o.kind = plot_kinds[kind];
+    o.format = format < 0 ? NULL : plot_formats[format];
     o.replicate = (int)replicate;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     enum code code = plot_study(runs, &o, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : CODE_OK;

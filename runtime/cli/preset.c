@@ -5,7 +5,9 @@
 #include "cli.h"
 #include "schema.h"
 #include "model/registry.h"
+#include "model/training_graph.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,15 @@ void preset_name(const struct embedded *preset, char name[64])
 {
     const char *file = preset->path + sizeof folder - 1;
     snprintf(name, 64, "%.*s", (int)(strlen(file) - strlen(".lua")), file);
+}
+
+void preset_write_anchor(const char *heading)
+{
+    for (const char *c = heading; *c; c++) {
+        char lower = (char)tolower((unsigned char)*c);
+        if (isalnum((unsigned char)lower) || lower == '_' || lower == '-') putchar(lower);
+        else if (lower == ' ') putchar('-');
+    }
 }
 
 /* The file's first lines, which are comments. */
@@ -150,27 +161,17 @@ struct resolved { char name[64]; json_t *model; struct counts counts; };
 static struct resolved resolve(const struct embedded *preset)
 {
     struct resolved r;
-    struct problems none = { 0 };
+    struct training_graph of;
     struct err e;
-    struct arena *arena = arena_new();
-    struct leaves *leaves = leaves_new();
-    struct graph *g = graph_new(leaves);
-    struct model_conf model;
-    struct train_conf train;
-    json_t *given, *usual = json_object();
+    json_t *model;
     preset_name(preset, r.name);
-    INVARIANT(script_preset(r.name, &given, &e) == 0, "%s", e.text);
-    model_load(given, arena, &model, &none);
-    train_load(usual, arena, &train, &none);
-    model_build(g, arena, &model, &train, MODE_TRAIN, (struct model_size){ .batch = 1, .seq = model.seq });
-    INVARIANT(none.n == 0 && !g->failed, "preset %s does not build", r.name);
-    r.model = config_write(&model_schema, &model);
-    r.counts = model_count(leaves);
-    json_decref(given);
-    json_decref(usual);
-    graph_free(g);
-    leaves_free(leaves);
-    arena_free(arena);
+    INVARIANT(script_preset(r.name, &model, &e) == 0, "%s", e.text);
+    json_t *config = json_pack("{s:o, s:{}}", "model", model, "train");
+    INVARIANT(training_graph_build(&of, config, &e) == 0, "preset %s does not build: %s", r.name, e.text);
+    r.model = config_write(&model_schema, &of.model);
+    r.counts = model_count(of.leaves);
+    training_graph_free(&of);
+    json_decref(config);
     return r;
 }
 
@@ -186,8 +187,7 @@ void preset_write_all(void)
         char total[FORMAT_SIZE], active[FORMAT_SIZE];
         r[n] = resolve(e);
         printf("| [`%s`](#", r[n].name);
-        for (const char *c = r[n].name; *c; c++)
-            if (*c != '.') putchar(*c);                     /* as headings are linked to */
+        preset_write_anchor(r[n].name);
         printf(") | ");
         preset_write_about(e);
         printf(" | %s | %s |\n", format_count((double)r[n].counts.total, total),

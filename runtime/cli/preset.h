@@ -7,6 +7,7 @@
 /* The next preset of the library at or after `from`, or NULL. */
 const struct embedded *preset_next(const struct embedded *from);
 void preset_name(const struct embedded *preset, char name[64]);
+void preset_write_anchor(const char *heading);             /* as headings of a page are linked to */
 void preset_write_about(const struct embedded *preset);     /* what its file says of itself */
 /* Markdown: all presets with their counts, then every setting of each as the sl.model call that makes the same
    model. */

@@ -63,7 +63,7 @@ static enum code run(const struct call *c)
 {
     int64_t keep = 1;
     struct removal r = { .dry = !cli_flag(c, "yes") };
-    if (cli_integer(c, "keep", 0, 1000, &keep) || remove_check(c)) return CODE_USAGE;
+    if (cli_integer(c, "keep", 0, 1000, &keep) || cli_exclude(c, "yes", "dry-run")) return CODE_USAGE;
     for (int i = 0; i < c->n_words; i++) {
         enum code code = prune(c, c->word[i], keep, &r);
         if (code != CODE_OK) return code;

@@ -47,14 +47,30 @@ static void write_roles(void)
     }
 }
 
-static void write_modules(const struct command *const *commands)
+/* A row a slot: where it is, what for, and who fills it. */
+static void write_slots(void)
 {
-    (void)commands;
+    printf("\n| slot | is | modules |\n|---|---|---|\n");
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        char path[TEXT], allowed[2 * TEXT], heading[2 * TEXT];
+        const struct param *p = slot_path((enum slot)slot, path, sizeof path);
+        param_allowed_text(p, allowed, sizeof allowed);
+        snprintf(heading, sizeof heading, "%s: %s", path, p->help);
+        printf("| [`%s`](#", path);
+        preset_write_anchor(heading);
+        printf(") | %s | %s |\n", p->help, allowed);
+    }
+}
+
+static enum code write_modules(const struct call *c)
+{
+    (void)c;
     struct entry *entry;
     int n = entries_new(&entry);
     const char *last = "";
     printf("# Modules and their parameters\n\nWritten by `sluice reference modules` from the schemas that the program "
            "checks scripts with.\nHow the tables are used in a script: [lua.md](lua.md).\n");
+    write_slots();
     for (int i = 0; i < n; i++) {
         const struct entry *x = &entry[i];
         bool table = !strcmp(x->slot, x->name);             /* model, train */
@@ -75,6 +91,7 @@ static void write_modules(const struct command *const *commands)
     preset_write_mixers();
     preset_write_all();
     free(entry);
+    return CODE_OK;
 }
 
 /* ---- commands ---- */
@@ -93,7 +110,7 @@ static void write_options(const struct option *o)
     }
 }
 
-static void write_commands(const struct command *const *commands)
+static enum code write_commands(const struct call *call)
 {
     printf("# Commands\n\nWritten by `sluice reference commands` from the tables behind `sluice COMMAND --help`.\n\n"
            "Data goes to stdout, everything else to stderr. Every command takes:\n\n");
@@ -103,12 +120,13 @@ static void write_commands(const struct command *const *commands)
         const char *space = strchr(cli_codes[i], ' ');
         printf("| %.*s | %s |\n", (int)(space - cli_codes[i]), cli_codes[i], space + 1);
     }
-    for (const struct command *const *c = commands; *c; c++) {
+    for (const struct command *const *c = call->commands; *c; c++) {
         printf("\n## `sluice %s %s`\n\n%c%s.\n\n```sh\n%s\n```\n", (*c)->name, (*c)->usage, toupper((*c)->about[0]),
                (*c)->about + 1, (*c)->example);
         if ((*c)->options && (*c)->options->name) { printf("\n"); write_options((*c)->options); }
         if ((*c)->more) printf("\n```text\n%s\n```\n", (*c)->more);
     }
+    return CODE_OK;
 }
 
 /* ---- ops ---- */
@@ -149,9 +167,9 @@ static void write_op(const struct op *op)
     }
 }
 
-static void write_ops(const struct command *const *commands)
+static enum code write_ops(const struct call *c)
 {
-    (void)commands;
+    (void)c;
     printf("# Ops\n\nWritten by `sluice reference ops` from what the graph checks nodes with. A module is built of "
            "these: [extending.md](extending.md).\n\nB sequences, S positions, T = B S tokens, D width, H heads, G "
            "key and value heads, W the width of a head, E experts,\nK chosen, R rows of experts, V vocabulary, C "
@@ -161,6 +179,7 @@ static void write_ops(const struct command *const *commands)
            "the document of a token begins in its sequence, `pos` how many positions precede a chunk in "
            "the\ncaches, in decoding alone.\n");
     for (int i = 0; op_all[i]; i++) write_op(op_all[i]);
+    return CODE_OK;
 }
 
 /* ---- types for the Lua language server ---- */
@@ -198,9 +217,9 @@ static void write_fields(const struct param *params, bool varies)
     }
 }
 
-static void write_types(const struct command *const *commands)
+static enum code write_types(const struct call *c)
 {
-    (void)commands;
+    (void)c;
     struct entry *entry;
     int n = entries_new(&entry);
     printf("---@meta _\n-- Written by `sluice reference lua`. What every slot takes, and the presets; the functions "
@@ -234,19 +253,17 @@ static void write_types(const struct command *const *commands)
         }
     }
     free(entry);
+    return CODE_OK;
 }
 
 /* ---- */
 
-static const struct { const char *name; void (*write)(const struct command *const *commands); } parts[] = {
-    { "modules", write_modules }, { "ops", write_ops }, { "commands", write_commands }, { "lua", write_types },
-};
-
 static enum code run(const struct call *c)
 {
-    for (int i = 0; i < COUNT(parts); i++)
-        if (!strcmp(c->word[0], parts[i].name)) { parts[i].write(c->commands); return CODE_OK; }
-    return cli_usage(c, "'%s': must be modules, ops, commands or lua", c->word[0]);
+    static const struct verb verbs[] = {
+        { "modules", write_modules }, { "ops", write_ops }, { "commands", write_commands }, { "lua", write_types },
+    };
+    return cli_verb(c, verbs, COUNT(verbs));
 }
 
 const struct command command_reference = {

@@ -163,13 +163,6 @@ int remove_folder(const char *path, enum layer layer, struct removal *r, struct 
     return take(AT_FDCWD, path, path, layer, r, e);
 }
 
-int remove_check(const struct call *c)
-{
-    if (!cli_flag(c, "yes") || !cli_flag(c, "dry-run")) return 0;
-    cli_usage(c, "--yes and --dry-run exclude each other");
-    return -1;
-}
-
 enum code remove_end(const struct call *c, const struct removal *r)
 {
     char bytes[FORMAT_SIZE];

@@ -14,8 +14,6 @@ struct removal { bool dry, told; double bytes; int runs, checkpoints, foreign; }
     { "yes", 'y', NULL, "remove; without it nothing is" }, \
     { "dry-run", 'n', NULL, "only say what would be removed" }
 
-/* -1: the options contradict each other, which was said. */
-int remove_check(const struct call *c);
 /* Removes a folder of that layer. A run that a process trains is an error, and ends it. */
 int remove_folder(const char *path, enum layer layer, struct removal *r, struct err *e);
 /* The layer of a folder by its name and what it lies in; -1: it is not Sluice's, and e says why. */

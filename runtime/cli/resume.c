@@ -33,7 +33,7 @@ static enum code run(const struct call *c)
     if (run_options_read(c, &o)) return CODE_USAGE;
     if (study_open(c->word[0], &s, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     enum code code = data ? move_data(s, data, o.rank) : CODE_OK;
-    if (!code) code = run_points(c, s);
+    if (!code) code = run_points(c, &o, s);
     study_free(s);
     return code;
 }

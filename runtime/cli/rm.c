@@ -16,7 +16,7 @@ static enum code run(const struct call *c)
 {
     struct removal r = { .dry = true };
     struct err e;
-    if (remove_check(c)) return CODE_USAGE;
+    if (cli_exclude(c, "yes", "dry-run")) return CODE_USAGE;
     if (remove_all(c, &r, &e)) return cli_fail(CODE_INPUT, "%s", e.text);  /* all is looked at before anything goes */
     if (!cli_flag(c, "yes")) return remove_end(c, &r);
     r = (struct removal){ .told = true };

@@ -3,6 +3,7 @@
 #include "roofline.h"
 #include "bench.h"
 #include "graph/ops.h"
+#include "model/training_graph.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -135,32 +136,20 @@ static enum code model_step(const json_t *config, struct roofline *r)
     struct backend like_gpu = backend_cpu;
     like_gpu.cuts_rows = false;
     like_gpu.packed_bytes = packed_bytes;
+    struct training_graph of;
     struct err e;
-    struct problems problems = { 0 };
-    struct model_conf model;
-    struct train_conf train;
     struct plan *plan = NULL;
-    struct arena *arena = arena_new();
-    struct leaves *leaves = leaves_new();
-    struct graph *g = graph_new(leaves);
-    model_load(json_object_get(config, "model"), arena, &model, &problems);
-    train_load(json_object_get(config, "train"), arena, &train, &problems);
-    /* The study was resolved */
-    INVARIANT(problems.n == 0, "%s: %s", problems.problem[0].path, problems.problem[0].text);
-    model_build(g, arena, &model, &train, MODE_TRAIN,
-                (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
-    struct plan_how how = { &like_gpu, (enum precision)train.precision, (enum recompute)train.recompute };
+    INVARIANT(training_graph_build(&of, config, &e) == 0, "a variant of a resolved study does not build: %s", e.text);
+    struct plan_how how = { &like_gpu, (enum precision)of.train.precision, (enum recompute)of.train.recompute };
     enum code code = CODE_OK;
-    if (plan_new(&plan, g, how, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
+    if (plan_new(&plan, of.graph, how, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
     else {
-        plan_costs(plan, train.micro, add_call, r);
+        plan_costs(plan, of.train.micro, add_call, r);
         r->precision = how.precision;
-        r->tokens = (double)train.batch * (double)model.seq;
+        r->tokens = (double)of.train.batch * (double)of.model.seq;
     }
     plan_free(plan);
-    graph_free(g);
-    leaves_free(leaves);
-    arena_free(arena);
+    training_graph_free(&of);
     return code;
 }
 

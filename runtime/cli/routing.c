@@ -23,11 +23,6 @@ static const struct option options[] = {
 
 /* ---- for people ---- */
 
-static void heading(FILE *to, const char *text)
-{
-    fprintf(to, "\n%s%s%s\n", cli_paint(to, PAINT_BOLD), text, cli_paint(to, PAINT_OFF));
-}
-
 static void cell_router(struct table *t, const struct views *v, int i)
 {
     char label[32];
@@ -65,7 +60,7 @@ static void print_choices(const struct views *v, FILE *to)
         cell_real(t, w->gates.sum);
         cell_real(t, w->gates.effective);
     }
-    heading(to, "choices");
+    cli_heading(to, "choices");
     table_print(t, to);
 }
 
@@ -86,7 +81,7 @@ static void print_margins(const struct views *v, FILE *to)
         cell_real(t, v->view[i].reach);
         cell_share(t, m->reached);
     }
-    if (any) heading(to, "margins: smallest key that was chosen less the largest that was not");
+    if (any) cli_heading(to, "margins: smallest key that was chosen less the largest that was not");
     table_print(t, any ? to : NULL);
 }
 
@@ -108,7 +103,7 @@ static void print_together(const struct views *v, FILE *to)
         cell_real(t, w->route->down_cosine);
         cell_real(t, w->route->row_cosine);
     }
-    heading(to, "experts and each other");
+    cli_heading(to, "experts and each other");
     table_print(t, to);
 }
 
@@ -129,7 +124,7 @@ static void print_health(const struct views *v, FILE *to)
         cell_share(t, w->route->score_high);
         cell_share(t, w->route->score_low);
     }
-    heading(to, "health: the median expert, and the least and the most over it");
+    cli_heading(to, "health: the median expert, and the least and the most over it");
     table_print(t, to);
 }
 
@@ -156,7 +151,7 @@ static void print_domains(const struct views *v, FILE *to)
         cell_share(t, chance);
         free(share);
     }
-    if (v->n_domains) heading(to, "domains: the expert that most of a domain's tokens go to, and their share");
+    if (v->n_domains) cli_heading(to, "domains: the expert that most of a domain's tokens go to, and their share");
     table_print(t, v->n_domains ? to : NULL);
     free(columns);
     free(name);
@@ -179,7 +174,7 @@ static void print_vocabulary(const struct views *v, FILE *to)
         cell_real(t, w->path);
         cell_real(t, w->path_chance);
     }
-    heading(to, "what is known of a token's first expert");
+    cli_heading(to, "what is known of a token's first expert");
     table_print(t, to);
 }
 
@@ -213,7 +208,7 @@ static void print_steps(const struct views *v, bool churn, FILE *to)
     snprintf(title, sizeof title, churn ? "churn: choices that changed since the step before"
                                         : "saturation: choices that are those of step %lld", (long long)v->last.step);
     bool any = v->n_moments > churn;
-    if (any) heading(to, title);
+    if (any) cli_heading(to, title);
     table_print(t, any ? to : NULL);
     free(columns);
     free(name);
@@ -230,7 +225,7 @@ static void print_closed(const struct views *v, FILE *to)
         table_cell(t, "%s", format_real(loss, 4, text));
         table_cell(t, "%s", i ? format_real(loss - v->last.loss, 4, text) : "");
     }
-    if (v->n_closed) heading(to, "redundancy: loss without each token's best experts");
+    if (v->n_closed) cli_heading(to, "redundancy: loss without each token's best experts");
     table_print(t, v->n_closed ? to : NULL);
 }
 
@@ -277,7 +272,7 @@ static enum code run(const struct call *c)
     struct views v;
     struct runs *runs;
     struct err e;
-    if (cli_flag(c, "csv") && cli_flag(c, "json")) return cli_usage(c, "--csv and --json exclude each other");
+    if (cli_exclude(c, "csv", "json")) return CODE_USAGE;
     if (cli_integer(c, "tokens", 0, INT32_MAX, &o.tokens) || cli_integer(c, "against", 0, INT64_MAX, &o.against) ||
         cli_integer(c, "closed", 0, 4096, &closed) || cli_integer(c, "replicate", 0, INT32_MAX, &replicate))
         return CODE_USAGE;

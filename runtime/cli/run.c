@@ -17,20 +17,19 @@ static const struct option options[] = {
 
 int run_options_read(const struct call *c, struct run_options *o)
 {
-    static const char *const words[] = { "auto", "lines", "json", "none", NULL };
-    const char *show = cli_value(c, "progress", "auto");
+    static const char *const words[] = { [SHOW_AUTO] = "auto", [SHOW_LINES] = "lines", [SHOW_JSON] = "json",
+                                         [SHOW_NOTHING] = "none", NULL };
     int64_t jobs = 0, threads = 0;
+    int show = SHOW_AUTO;
     struct err e;
-    if (cli_integer(c, "jobs", 1, 256, &jobs) || cli_integer(c, "threads", 1, 1024, &threads)) return -1;
-    *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed"), cli_flag(c, "mix"), 0,
-                               1 };
+    if (cli_integer(c, "jobs", 1, 256, &jobs) || cli_integer(c, "threads", 1, 1024, &threads) ||
+        cli_word(c, "progress", words, &show))
+        return -1;
+    *o = (struct run_options){ (int)jobs, (int)threads, show, cli_flag(c, "retry-failed"), cli_flag(c, "mix"), 0, 1 };
     if (comm_look(&o->rank, &o->ranks, &e)) return cli_usage(c, "%s", e.text), -1;
     if (o->ranks > 1 && jobs > 1)
         return cli_usage(c, "--jobs %d: %d ranks train one run after the other", (int)jobs, o->ranks), -1;
-    while (words[o->show] && strcmp(words[o->show], show) != 0) o->show++;
-    if (words[o->show]) return 0;
-    cli_usage(c, "--progress %s: must be auto, lines, json or none", show);
-    return -1;
+    return 0;
 }
 
 /* Points that have not begun. */
@@ -57,18 +56,16 @@ static int select_points(const struct call *c, struct study *s)
     return n ? pending - count_pending(s) : 0;
 }
 
-enum code run_points(const struct call *c, struct study *s)
+enum code run_points(const struct call *c, const struct run_options *o, struct study *s)
 {
-    struct run_options o;
-    if (run_options_read(c, &o)) return CODE_USAGE;
     int pending = select_points(c, s);
     if (pending < 0) return CODE_USAGE;
     study_trunks(s);
-    if (o.jobs * o.threads > pool_cores())
-        fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads,
+    if (o->jobs * o->threads > pool_cores())
+        fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o->jobs, o->threads,
                 pool_cores());
-    enum code code = (enum code)run_study(s, &o);
-    if (o.rank > 0 || o.show == SHOW_NOTHING || o.show == SHOW_JSON) return code;
+    enum code code = (enum code)run_study(s, o);
+    if (o->rank > 0 || o->show == SHOW_NOTHING || o->show == SHOW_JSON) return code;
     if (pending && access(s->dir, F_OK) == 0)
         fprintf(stderr, "other variants have %d pending %s: sluice resume %s\n", pending, pending == 1 ? "run" : "runs",
                 s->dir);
@@ -118,7 +115,7 @@ static enum code run(const struct call *c)
     struct study *s = script_study(c, true, &code);
     if (!s) return code;
     code = o.rank == 0 ? save(c, s, o.show == SHOW_JSON) : CODE_OK;
-    if (code == CODE_OK) code = run_points(c, s);
+    if (code == CODE_OK) code = run_points(c, &o, s);
     study_free(s);
     return code;
 }

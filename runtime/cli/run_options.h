@@ -15,8 +15,8 @@
       "go on although another revision of sluice or another instruction set or number of ranks began" }, \
     { "progress", 'p', "auto|lines|json|none", "how progress is shown on stderr (auto: redrawn on a terminal)" }
 
-/* Reads the options, leaves the points that --only asks for, runs them. Prints every mistake. */
-enum code run_points(const struct call *c, struct study *s);
 int run_options_read(const struct call *c, struct run_options *o);      /* prints the mistake; -1 */
+/* Leaves the points that --only asks for, and runs them. Prints every mistake. */
+enum code run_points(const struct call *c, const struct run_options *o, struct study *s);
 
 #endif

@@ -50,7 +50,7 @@ static int64_t read_prompt(struct decoder *d, const struct session *s, const cha
     return pos;
 }
 
-static int produce(struct decoder *d, const struct session *s, const char *prompt, int64_t chunk, int64_t tokens,
+static void produce(struct decoder *d, const struct session *s, const char *prompt, int64_t chunk, int64_t tokens,
                    double temperature, uint64_t seed)
 {
     int64_t context = s->model.seq, n = (int64_t)strlen(prompt), read = read_prompt(d, s, prompt, chunk);
@@ -65,7 +65,6 @@ static int produce(struct decoder *d, const struct session *s, const char *promp
     }
     fputc('\n', stdout);
     free(logits);
-    return 0;
 }
 
 static enum code run(const struct call *c)

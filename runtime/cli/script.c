@@ -293,3 +293,14 @@ struct study *script_study(const struct call *c, bool measured, enum code *code)
     json_decref(made);
     return study;
 }
+
+int script_variant(const struct call *c, const char *option, const struct study *s)
+{
+    const char *name = cli_value(c, option, s->variant[s->baseline].name);
+    int found = study_variant(s, name);
+    char hint[HINT];
+    if (found < 0)
+        cli_fail(CODE_USAGE, "--%s %s: the study has no such variant%s", option, name,
+                 did_you_mean(study_nearest(s, name), hint));
+    return found;
+}

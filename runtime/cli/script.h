@@ -14,6 +14,10 @@
     { "out", 'o', "DIR", "where studies are kept (runs)" }, \
     { "trust", 0, NULL, "give the script Lua's full standard library, and no limits" }
 
+/* Of a study the variant that an option names, the baseline where it is not given; -1, having said so: there is
+   none. */
+int script_variant(const struct call *c, const char *option, const struct study *s);
+
 /* Runs the script and resolves what it describes; prints all mistakes, with their places, and returns NULL. Of a study
    that is measured, data that holds nothing out is one of them. */
 struct study *script_study(const struct call *c, bool measured, enum code *code);

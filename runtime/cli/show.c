@@ -12,11 +12,6 @@ static const struct option options[] = {
     { 0 }
 };
 
-static void heading(const char *text)
-{
-    printf("\n%s%s%s\n", cli_paint(stdout, PAINT_BOLD), text, cli_paint(stdout, PAINT_OFF));
-}
-
 /* ---- a study ---- */
 
 static void print_variants(const struct study *s)
@@ -52,9 +47,9 @@ static void show_study(const struct runs *runs)
     if (s->match_quantity)
         printf("matched   %s within %s by changing %s\n", s->match_quantity,
                format_figures(s->match_tolerance, 6, text), s->match_adjust);
-    heading("variants");
+    cli_heading(stdout, "variants");
     print_variants(s);
-    heading("runs");
+    cli_heading(stdout, "runs");
     status_print(runs, stdout);
 }
 
@@ -87,7 +82,7 @@ struct part { const char *name; bool begun; };
 static void print_line(void *state, const char *text)
 {
     struct part *p = state;
-    if (!p->begun) heading(p->name);
+    if (!p->begun) cli_heading(stdout, p->name);
     p->begun = true;
     text_print(stdout, 0, 4, "%s\n", text);
 }
@@ -108,7 +103,7 @@ static int print_cost(struct reader *r, struct err *e)
     static const char *const columns[] = { "part", ">params", ">active", ">forward FLOP/token", ">training FLOP/token",
                                            ">activations", ">state", ">KV/token" };
     struct table *t = table_new(columns, COUNT(columns));
-    heading("cost, as planned");
+    cli_heading(stdout, "cost, as planned");
     int bad = reader_table(r, "cost/planned", cost_line, t, e);
     table_print(t, bad ? NULL : stdout);
     return bad;
@@ -158,7 +153,7 @@ static int print_metrics(struct run *r, struct err *e)
         curve_free(&c);
     }
     free(list);
-    heading("metrics");
+    cli_heading(stdout, "metrics");
     table_print(t, stdout);
     return bad;
 }
@@ -211,7 +206,8 @@ static int print_load(struct run *r, const char *router, struct err *e)
             table_cell(t, "%s %%", format_figures(100 * curve[k].value[at], 3, text));
         print_collapse(t, &curve[COLLAPSED], layer);
     }
-    if (whole) heading(*router ? "load of attention's experts in the last step" : "expert load in the last step");
+    if (whole)
+        cli_heading(stdout, *router ? "load of attention's experts in the last step" : "expert load in the last step");
     table_print(t, whole ? stdout : NULL);
     for (int k = 0; k < COUNT(names); k++) curve_free(&curve[k]);
     return bad;
@@ -229,7 +225,7 @@ static enum code show_run(struct run *r)
     record_print(&record);
     record_free(&record);
     json_t *config = json_loads(reader_config(reader), 0, NULL);
-    heading("configuration");
+    cli_heading(stdout, "configuration");
     if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(config);
@@ -301,7 +297,7 @@ static enum code run(const struct call *c)
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     bool single = !runs_is_study(c->word[0]);
     if (cli_flag(c, "script")) code = show_script(runs, c->word[0]);
-    else if (cli_flag(c, "json")) print_json(single ? run_json(runs) : study_json(runs));
+    else if (cli_flag(c, "json")) cli_json(single ? run_json(runs) : study_json(runs));
     else if (single) code = show_run(&runs->run[0]);
     else show_study(runs);
     if (code == CODE_OK && !(cli_flag(c, "script") && runs->study)) code = status_unreadable(runs);

@@ -56,7 +56,7 @@ double status_remaining(struct run *r)
     return left > 0 ? left : NAN;
 }
 
-static const char *primary_of(const struct runs *runs)
+const char *status_primary(const struct runs *runs)
 {
     return runs->study ? runs->study->primary : "eval.loss";
 }
@@ -76,7 +76,7 @@ struct numbers { double loss, primary, seconds, left; };
 
 static struct numbers numbers_of(const struct runs *runs, struct run *r)
 {
-    const char *primary = primary_of(runs);
+    const char *primary = status_primary(runs);
     struct numbers n = { metric_last(r, "train.loss"), metric_last(r, primary), metric_last(r, "train.wall_time"),
                          NAN };
     if (run_look(r) && r->condition == STATUS_RUNNING) n.left = status_remaining(r);
@@ -87,7 +87,7 @@ void status_print(const struct runs *runs, FILE *to)
 {
     const char *columns[] = { "run", "status", ">step", ">train.loss", NULL, ">time", ">left" };
     char primary[96], text[FORMAT_SIZE];
-    snprintf(primary, sizeof primary, ">%s", primary_of(runs));
+    snprintf(primary, sizeof primary, ">%s", status_primary(runs));
     columns[4] = primary;
     struct table *t = table_new(columns, COUNT(columns));
     for (int i = 0; i < runs->n; i++) {
@@ -136,17 +136,10 @@ json_t *status_json(const struct runs *runs)
             json_object_set_new(j, "replicate", json_integer(r->replicate));
         }
         set_number(j, "train.loss", n.loss);
-        set_number(j, primary_of(runs), n.primary);
+        set_number(j, status_primary(runs), n.primary);
         set_number(j, "seconds", n.seconds);
         if (r->problem) json_object_set_new(j, "problem", json_string(r->problem));
         json_array_append_new(list, j);
     }
     return list;
-}
-
-void print_json(json_t *json)
-{
-    json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    putchar('\n');
-    json_decref(json);
 }

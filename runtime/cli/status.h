@@ -6,6 +6,7 @@
 #include "runs.h"
 
 enum paint status_paint(int condition);
+const char *status_primary(const struct runs *runs);        /* metric of the study; of a run alone eval.loss */
 void status_print(const struct runs *runs, FILE *to);
 void status_earlier(const struct runs *runs, FILE *to);     /* a line that says how many runs are left out as earlier
                                                                ones */
@@ -17,6 +18,5 @@ double status_remaining(struct run *r);    /* seconds to go at the speed of the 
 /* Says on stderr of each run that cannot be read why: CODE_INPUT when there is one. For the end, when all was asked
    for. */
 enum code status_unreadable(const struct runs *runs);
-void print_json(json_t *json);                              /* on stdout; takes the reference */
 
 #endif

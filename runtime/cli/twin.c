@@ -1,11 +1,10 @@
 /* Two run files, value by value. */
 #include "twin.h"
+#include "metric.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const group_name[STORE_GROUPS] = { "train", "eval" };
 
 static int compare_series(struct reader *was, struct reader *is, const struct reader_series *a, struct twin *t,
                           struct err *e)
@@ -21,7 +20,7 @@ static int compare_series(struct reader *was, struct reader *is, const struct re
     t->series++;
     if (!same) {
         const char *what = b ? "has other dimensions" : "is not measured any more";
-        printf("differs: %s.%s: %s\n", group_name[a->group], a->name, what);
+        printf("differs: %s.%s: %s\n", metric_group[a->group], a->name, what);
         t->bad++;
         return 0;
     }
@@ -31,7 +30,7 @@ static int compare_series(struct reader *was, struct reader *is, const struct re
     while (at < n && memcmp(&x[at], &y[at], sizeof *x) == 0) at++;
     int failure = at < n ? reader_steps(was, a->group, &step, e) : 0;
     if (at < n && !failure) {
-        printf("differs: %s.%s at step %lld: was %.17g, is %.17g\n", group_name[a->group], a->name,
+        printf("differs: %s.%s at step %lld: was %.17g, is %.17g\n", metric_group[a->group], a->name,
                (long long)step[at / cells], x[at], y[at]);
         t->bad++;
         free(step);
@@ -80,7 +79,7 @@ static int compare_steps(struct reader *was, struct reader *is, enum store_group
     if (reader_steps(is, g, &y, e)) { free(x); return -1; }
     while (at < t->rows[g] && x[at] == y[at]) at++;
     if (at < t->rows[g]) {
-        printf("differs: row %lld of %s: was step %lld, is %lld\n", (long long)at, group_name[g], (long long)x[at],
+        printf("differs: row %lld of %s: was step %lld, is %lld\n", (long long)at, metric_group[g], (long long)x[at],
                (long long)y[at]);
         t->bad++;
     }

@@ -66,7 +66,6 @@ static const struct run *earlier(const struct runs *before, const char *name, in
 /* For output that is no terminal: one line for each change. */
 static void print_changes(const struct runs *runs, const struct runs *before)
 {
-    const char *primary = runs->study ? runs->study->primary : "eval.loss";
     for (int i = 0; i < runs->n; i++) {
         struct run *r = &runs->run[i];
         const struct run *was = earlier(before, r->name, i);
@@ -74,10 +73,10 @@ static void print_changes(const struct runs *runs, const struct runs *before)
         run_look(r);
         if (was && was->condition == r->condition && was->step == r->step) continue;
         format_real(metric_last(r, "train.loss"), 4, loss);
-        format_real(metric_last(r, primary), 4, answer);
+        format_real(metric_last(r, status_primary(runs)), 4, answer);
         format_seconds(run_look(r) && r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, left);
         printf("%s %s step %lld/%lld train.loss %s %s %s left %s\n", r->name, condition_name(r->condition),
-               (long long)r->step, (long long)r->steps, loss, primary, answer, left);
+               (long long)r->step, (long long)r->steps, loss, status_primary(runs), answer, left);
     }
     cli_flush();
 }

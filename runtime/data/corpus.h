@@ -64,9 +64,10 @@ bool llmc_magic(const struct map *m);
 bool npy_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
 
-/* Pipes that are named as an input: all that comes is read, then mapped. */
+/* Pipes that are named as an input: all that comes is read, then mapped. *cause: errno, when there is no room for
+   that. */
 bool piped_is(const char *path);
-int piped_map(struct map *m, const char *path, struct err *e);
+int piped_map(struct map *m, const char *path, int *cause, struct err *e);
 
 /* A file more, in the list of what was packed. */
 struct packed_file *packed_add(struct packed *made, const char *path);

@@ -92,7 +92,7 @@ struct packed {
     uint64_t repeated, alike;               /* documents equal to an earlier one; only in their words */
     uint64_t contaminated;                  /* held-out documents whose words are also trained on */
     uint64_t prompts;                       /* held-out examples whose prompt's words are also trained on */
-    int cause;                              /* errno, when what is compressed could not be spread out */
+    int cause;                              /* errno, when what is compressed or piped could not be spread out */
     uint64_t hidden;                        /* files and folders whose names begin with a dot: passed over */
     struct packed_file *file;               /* [n_files], as they were met */
     int n_files, n_train, room;             /* n_train: of the inputs to train on; the rest were named to be held out */

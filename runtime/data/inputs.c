@@ -52,7 +52,7 @@ static int walk_file(const struct walk *w, const char *path, const struct stat *
     struct packed_file *file = packed_add(w->made, path);
     struct map m;
     bool compressed = false;
-    if (s ? regular_map(&m, path, e) : piped_map(&m, path, e)) return err_prefix(e, "%s: ", path);
+    if (s ? regular_map(&m, path, e) : piped_map(&m, path, &w->made->cause, e)) return err_prefix(e, "%s: ", path);
     if (s && w->replaces && same(s, &w->output) && (named || !tokens_magic(&m))) {
         regular_unmap(&m);
         return packed_over(path, e);

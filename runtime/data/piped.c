@@ -30,10 +30,14 @@ static int open_pipe(const char *path, struct err *e)
     return file < 0 ? err_set(e, "cannot be opened: %s", strerror(errno)) : file;
 }
 
-static int no_room(struct err *e) { return err_set(e, "does not fit into a temporary file: %s", strerror(errno)); }
+static int no_room(int *cause, struct err *e)
+{
+    *cause = errno;
+    return err_set(e, "does not fit into a temporary file: %s", strerror(*cause));
+}
 
 /* Waits for a writer that is there, also for one that itself waits to be read. Returns how many bytes came, or -1. */
-static int64_t spool(int from, FILE *to, struct err *e)
+static int64_t spool(int from, FILE *to, int *cause, struct err *e)
 {
     char block[BLOCK];
     int64_t all = 0;
@@ -41,19 +45,20 @@ static int64_t spool(int from, FILE *to, struct err *e)
         n = read(from, block, sizeof block);
         if (n < 0 && errno == EAGAIN && fcntl(from, F_SETFL, 0) == 0) continue;
         if (n < 0 && errno != EINTR) return err_set(e, "cannot be read: %s", strerror(errno));
-        if (n > 0 && fwrite(block, 1, (size_t)n, to) != (size_t)n) return no_room(e);
+        if (n > 0 && fwrite(block, 1, (size_t)n, to) != (size_t)n) return no_room(cause, e);
     }
     if (all == 0) return err_set(e, "nothing comes through it; a named pipe is read while somebody writes to it");
-    return fflush(to) ? no_room(e) : all;
+    return fflush(to) ? no_room(cause, e) : all;
 }
 
-int piped_map(struct map *m, const char *path, struct err *e)
+int piped_map(struct map *m, const char *path, int *cause, struct err *e)
 {
     *m = (struct map){ 0 };
     int from = open_pipe(path, e);
     if (from < 0) return -1;
     FILE *to = tmpfile();
-    int64_t size = to ? spool(from, to, e) : err_set(e, "no temporary file: %s", strerror(errno));
+    if (!to) *cause = errno;
+    int64_t size = to ? spool(from, to, cause, e) : err_set(e, "no temporary file: %s", strerror(*cause));
     void *bytes = size < 0 ? NULL : mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fileno(to), 0);
     if (bytes == MAP_FAILED) size = err_set(e, "cannot be mapped: %s", strerror(errno));
     else if (bytes) *m = (struct map){ bytes, (size_t)size };

@@ -59,6 +59,28 @@ function(ptxhost_kernels name)
   endforeach()
 endfunction()
 
+# ptxhost_suite(NAME SOURCES .. HEADERS .. FLAGS .. SUFFIX ptx): kernels that are tests themselves, compiled by nvcc into
+# ${CMAKE_BINARY_DIR}/NAME and translated. SUFFIX: what nvcc calls the PTX that it keeps. Sets `objects`, for a program.
+function(ptxhost_suite suite)
+  cmake_parse_arguments(PARSE_ARGV 1 S "" "SUFFIX" "SOURCES;HEADERS;FLAGS")
+  set(to ${CMAKE_BINARY_DIR}/${suite})
+  set(objects)
+  set(ptx)
+  foreach(source ${S_SOURCES})
+    get_filename_component(name ${source} NAME_WE)
+    add_custom_command(OUTPUT ${to}/${name}.o ${to}/${name}.${S_SUFFIX} DEPENDS ${source} ${S_HEADERS} VERBATIM
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${to}
+      COMMAND ${NVCC} -std=c++17 -O3 -lineinfo -Werror all-warnings ${S_FLAGS} --keep --keep-dir ${to} -c ${source} -o ${to}/${name}.o
+      COMMENT "nvcc ${name}.cu (${suite})")
+    list(APPEND objects ${to}/${name}.o)
+    list(APPEND ptx ${to}/${name}.${S_SUFFIX})
+  endforeach()
+  add_custom_target(ptxhost_${suite}_ptx DEPENDS ${ptx})
+  ptxhost_kernels(${suite} ${ptx})
+  add_dependencies(ptxhost_${suite}_sources ptxhost_${suite}_ptx)
+  set(objects ${objects} PARENT_SCOPE)
+endfunction()
+
 # ptxhost_test(NAME COMMAND ... [KERNELS name...] [CHECKED | ROUNDED] [SEEDS n] [ENVIRONMENT ...]): the command on the emulated GPU, with the
 # kernels of ptxhost_kernels (none: its own), n times with another schedule each. ROUNDED: as another GPU may round, contracted and under
 # jitter. A test that was reported on ends with exit code 86.
