@@ -71,4 +71,4 @@ static const struct backend cuda = {
 };
 
 __attribute__((visibility("default"))) extern const struct backend_entry backend_entry;
-const struct backend_entry backend_entry = BACKEND_ENTRY(&cuda, &comm_of_program);
+const struct backend_entry backend_entry = { SLUICE_INTERFACE, &cuda, &comm_of_program };

@@ -1,4 +1,4 @@
-/* XXH128 and Philox against its published vectors, names, arenas, the thread pool and the placing of tensors. */
+/* XXH128 and Philox against its published vectors, names, arenas, the pool, placing of tensors, shared objects. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include <Random123/philox.h>
+#include "base/object.h"
 #include "backend/backend.h"
 #include "plan/offsets.h"
 #include "cpu/pool.h"
@@ -196,6 +197,21 @@ static void tensors_alive_together_do_not_overlap(void **state)
     }
 }
 
+/* ---- shared objects ---- */
+
+static void objects_of_another_build_are_refused(void **state)
+{
+    (void)state;
+    struct object o = { "stale.so", "fresh_entry", "object", "build it", "find them" };
+    struct err e = { 0 };
+    assert_non_null(object_load(&o, &e));
+    for (int i = 0; i < 2; i++) {
+        o.symbol = i ? "no_entry" : "stale_entry";
+        assert_null(object_load(&o, &e));
+        assert_non_null(strstr(e.text, "stale.so belongs to another build of sluice: build again"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +221,7 @@ int main(void)
         cmocka_unit_test(every_item_once), cmocka_unit_test(many_threads_and_blocks),
         cmocka_unit_test(a_region_inside_a_region_runs_alone), cmocka_unit_test(cleared_to_the_byte),
         cmocka_unit_test(tensors_alive_together_do_not_overlap),
+        cmocka_unit_test(objects_of_another_build_are_refused),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

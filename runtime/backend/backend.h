@@ -75,14 +75,12 @@ extern const struct backend backend_cpu;
 enum backend_kind { BACKEND_CPU, BACKEND_CUDA, BACKEND_KINDS };
 const struct backend *backend_find(enum backend_kind kind, struct err *e);
 
-/* What a shared object that holds a backend exports as `backend_entry`. Sizes tell apart what was built from other
-   sources. comm_here: the program's, which it sets. */
+/* What a shared object that holds a backend exports as `backend_entry`. comm_here: the program's, which it
+   sets. */
 struct backend_entry {
-    size_t ops, args, backend, comm;
+    uint64_t interface;                                     /* see base/object.h */
     const struct backend *of;
     const struct comm *(**comm_here)(void);
 };
-#define BACKEND_ENTRY(of, comm_here) \
-    { OP_COUNT, sizeof(struct args), sizeof(struct backend), sizeof(struct comm), of, comm_here }
 
 #endif

@@ -30,7 +30,8 @@ const void *object_load(const struct object *o, struct err *e)
         err_set(e, "the %s cannot be loaded: %s; %s", o->what, dlerror(), o->libraries);
         return NULL;
     }
-    const void *found = dlsym(object, o->symbol);
-    if (!found) err_set(e, "%s belongs to another build of sluice: build again", path);
-    return found;
+    const uint64_t *found = dlsym(object, o->symbol);
+    if (found && *found == SLUICE_INTERFACE) return found;
+    err_set(e, "%s belongs to another build of sluice: build again", path);
+    return NULL;
 }

@@ -8,7 +8,8 @@
 /* what: words for what it holds. install, libraries: what to do where it is not there, or where it cannot be loaded. */
 struct object { const char *file, *symbol, *what, *install, *libraries; };
 
-/* The address of the symbol. NULL: e says why and what to do. */
+/* The address of the symbol, which begins with a uint64_t: SLUICE_INTERFACE, a hash of the headers that the object and
+   the program share (CMakeLists.txt). NULL: e says why and what to do; of another hash it is another build's. */
 const void *object_load(const struct object *o, struct err *e);
 
 #endif

@@ -48,8 +48,10 @@ struct order { enum order_kind kind; int64_t value; };      /* point, step, leaf
 void comm_order(enum order_kind kind, int64_t value);       /* on rank 0; alone it does nothing */
 struct order comm_follow(void);                             /* on the others: the next order */
 
-/* What the shared object that joins ranks exports as `comm_entry`. Its size tells apart what was
-   built from other sources. */
-struct comm_entry { size_t comm; const struct comm *(*join)(int rank, int ranks, double patience, struct err *e); };
+/* What the shared object that joins ranks exports as `comm_entry`. interface: see base/object.h. */
+struct comm_entry {
+    uint64_t interface;
+    const struct comm *(*join)(int rank, int ranks, double patience, struct err *e);
+};
 
 #endif
