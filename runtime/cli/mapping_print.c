@@ -39,7 +39,7 @@ static json_t *table_json(const struct mapping *m)
 enum code mapping_print(const struct study *s, int variant, bool json)
 {
     struct arena *arena = arena_new();
-    struct leaves *leaves = NULL;
+    struct training_graph of = { 0 };
     struct mapping m;
     struct err e;
     int64_t step;
@@ -47,10 +47,10 @@ enum code mapping_print(const struct study *s, int variant, bool json)
     if (!variant_start(&s->variant[variant], &step))
         code = cli_fail(CODE_SCRIPT, "%s begins with draws: init = { \"from\", run = .. } begins with another's "
                         "weights", s->variant[variant].name);
-    else if (start_map(s, variant, &m, &leaves, arena, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
+    else if (start_map(s, variant, &m, &of, arena, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
     else if (json) cli_json(table_json(&m));
     else print_table(&m);
-    if (leaves) leaves_free(leaves);
+    training_graph_free(&of);
     arena_free(arena);
     return code;
 }

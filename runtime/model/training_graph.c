@@ -8,6 +8,7 @@ int training_graph_build(struct training_graph *t, const json_t *config, struct 
     t->graph = graph_new(t->leaves);
     model_load(json_object_get(config, "model"), t->arena, &t->model, &problems);
     train_load(json_object_get(config, "train"), t->arena, &t->train, &problems);
+    t->train.answers = json_is_true(json_object_get(config, "answers"));
     int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text) : 0;
     problems_free(&problems);
     if (failure) return failure;
@@ -18,6 +19,7 @@ int training_graph_build(struct training_graph *t, const json_t *config, struct 
 
 void training_graph_free(struct training_graph *t)
 {
+    if (!t->arena) return;
     graph_free(t->graph);
     leaves_free(t->leaves);
     arena_free(t->arena);

@@ -10,6 +10,7 @@
 #include "data/data.h"
 #include "model/mapping.h"
 #include "model/model.h"
+#include "model/training_graph.h"
 
 enum { STUDY_VERSION = 1, STUDY_NAME_MAX = 120 };
 
@@ -106,8 +107,8 @@ const char *variant_start(const struct variant *v, int64_t *step);          /* i
 struct study_start { char path[4352]; bool file; int step; };
 int study_start(const struct study *s, int point, struct study_start *out, struct err *e);
 int study_start_variant(const struct study *s, int variant);                /* of this study; -1: none */
-/* The tensors of a configuration made of a donor's; *leaves are theirs. */
-int study_map(const json_t *config, const struct donor *donor, struct mapping *m, struct leaves **leaves,
+/* The tensors of a configuration made of a donor's; they are those of *of, to be freed also where it failed. */
+int study_map(const json_t *config, const struct donor *donor, struct mapping *m, struct training_graph *of,
               struct arena *a, struct err *e);
 /* The tensors of a configuration, as a donor; and of what a variant begins with, where that is a variant's of this or
    another study. */

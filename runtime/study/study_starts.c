@@ -95,26 +95,6 @@ int study_start(const struct study *s, int point, struct study_start *out, struc
 
 /* ---- when a study is made ---- */
 
-static struct leaves *leaves_of(const json_t *config, struct arena *a, struct model_conf *model, struct err *e)
-{
-    struct train_conf train;
-    struct problems none = { 0 };
-    struct leaves *leaves = leaves_new();
-    struct graph *g = graph_new(leaves);
-    model_load(json_object_get(config, "model"), a, model, &none);
-    train_load(json_object_get(config, "train"), a, &train, &none);
-    int failure = none.n ? err_set(e, "%s: %s", none.problem[0].path, none.problem[0].text) : 0;
-    if (!failure)
-        model_build(g, a, model, &train, MODE_TRAIN,
-                    (struct model_size){ .batch = train.batch / train.micro, .seq = model->seq });
-    if (g->failed) failure = err_set(e, "%s", g->err.text);
-    graph_free(g);
-    problems_free(&none);
-    if (!failure) return leaves;
-    leaves_free(leaves);
-    return NULL;
-}
-
 static struct donor donor_of(const struct leaves *leaves, int layers, struct arena *a)
 {
     struct donor d = { .layers = layers, .tensor = arena_alloc(a, (size_t)(leaves->n + 1) * sizeof *d.tensor) };
@@ -125,26 +105,23 @@ static struct donor donor_of(const struct leaves *leaves, int layers, struct are
     return d;
 }
 
-int study_map(const json_t *config, const struct donor *donor, struct mapping *m, struct leaves **leaves,
+int study_map(const json_t *config, const struct donor *donor, struct mapping *m, struct training_graph *of,
               struct arena *a, struct err *e)
 {
-    struct model_conf *own = arena_alloc(a, sizeof *own);
-    *leaves = leaves_of(config, a, own, e);
-    if (!*leaves) return -1;
-    *m = (struct mapping){ .arena = a, .model = own, .start = model_start(own), .donor = donor };
-    if (mapping_make(m, *leaves) == 0) return 0;
+    if (training_graph_build(of, config, e)) return -1;
+    *m = (struct mapping){ .arena = a, .model = &of->model, .start = model_start(&of->model), .donor = donor };
+    if (mapping_make(m, of->leaves) == 0) return 0;
     *e = m->err;
     return -1;
 }
 
 int study_tensors(const json_t *config, struct donor *out, struct arena *a, struct err *e)
 {
-    struct model_conf model;
-    struct leaves *from = leaves_of(config, a, &model, e);
-    if (!from) return -1;
-    *out = donor_of(from, model.layers, a);
-    leaves_free(from);
-    return 0;
+    struct training_graph from;
+    int failure = training_graph_build(&from, config, e);
+    if (!failure) *out = donor_of(from.leaves, from.model.layers, a);
+    training_graph_free(&from);
+    return failure;
 }
 
 int study_donor(const struct study *s, int variant, struct donor *out, struct arena *a, struct err *e)
@@ -162,11 +139,11 @@ static void check_map(const struct variant *v, const struct variant *its, struct
     struct arena *a = arena_new();
     struct donor donor;
     struct mapping m;
-    struct leaves *leaves = NULL;
+    struct training_graph of = { 0 };
     struct err e;
-    if (study_tensors(its->config, &donor, a, &e) || study_map(v->config, &donor, &m, &leaves, a, &e))
+    if (study_tensors(its->config, &donor, a, &e) || study_map(v->config, &donor, &m, &of, a, &e))
         problem_add(problems, "init", "%s", e.text);
-    if (leaves) leaves_free(leaves);
+    training_graph_free(&of);
     arena_free(a);
 }
 

@@ -10,8 +10,7 @@
 /* All that goes by the step is a control of the training graph, or how large its batch is. Where a run goes back to is
    a checkpoint of its own. */
 struct course {
-    char *rest; struct arena *arena; struct leaves *leaves; struct graph *graph; struct train_conf train;
-    struct ramps ramps; int64_t steps; bool goes_back;
+    char *rest; struct training_graph of; struct ramps ramps; int64_t steps; bool goes_back;
 };
 
 /* The configuration without what may differ. */
@@ -25,31 +24,20 @@ static char *rest_of(const json_t *config)
     return text;
 }
 
+/* steps: 0 where it builds no graph */
 static void course_build(struct course *c, const json_t *config)
 {
-    struct model_conf model;
-    struct problems none = { 0 };
-    c->arena = arena_new();
-    c->leaves = leaves_new();
-    c->graph = graph_new(c->leaves);
-    model_load(json_object_get(config, "model"), c->arena, &model, &none);
-    train_load(json_object_get(config, "train"), c->arena, &c->train, &none);
-    if (none.n == 0)
-        model_build(c->graph, c->arena, &model, &c->train, MODE_TRAIN,
-                    (struct model_size){ .batch = c->train.batch / c->train.micro, .seq = model.seq });
-    c->steps = none.n == 0 && !c->graph->failed ? c->train.steps : 0;
-    if (c->steps) c->ramps = train_ramps(&c->train, model.seq);
-    c->goes_back = none.n == 0 && module_traits(c->train.guard).goes_back;
-    problems_free(&none);
+    struct err none;
+    if (training_graph_build(&c->of, config, &none)) return;
+    c->steps = c->of.train.steps;
+    c->ramps = train_ramps(&c->of.train, c->of.model.seq);
+    c->goes_back = module_traits(c->of.train.guard).goes_back;
 }
 
 static void course_free(struct course *c)
 {
     free(c->rest);
-    if (!c->graph) return;
-    graph_free(c->graph);
-    leaves_free(c->leaves);
-    arena_free(c->arena);
+    training_graph_free(&c->of);
 }
 
 static double value_of(const struct leaf *l, int64_t step, int64_t steps)
@@ -60,7 +48,7 @@ static double value_of(const struct leaf *l, int64_t step, int64_t steps)
 /* Steps in which a control has equal values, of at most `most`. */
 static int64_t equal_steps(const struct course *a, const struct course *b, const struct leaf *l, int64_t most)
 {
-    const struct leaf *other = leaves_find(b->leaves, l->path);
+    const struct leaf *other = leaves_find(b->of.leaves, l->path);
     int64_t step = 0;
     while (other && step < most && value_of(l, step, a->steps) == value_of(other, step, b->steps)) step++;
     return step;
@@ -80,8 +68,8 @@ static int64_t shared(const struct course *a, const struct course *b, int64_t *a
 {
     int64_t shorter = a->steps < b->steps ? a->steps : b->steps;
     *alike = a->goes_back ? 0 : shorter;
-    for (int i = 0; i < a->leaves->n; i++)
-        if (a->leaves->leaf[i]->kind == LEAF_CONTROL) *alike = equal_steps(a, b, a->leaves->leaf[i], *alike);
+    for (int i = 0; i < a->of.leaves->n; i++)
+        if (a->of.leaves->leaf[i]->kind == LEAF_CONTROL) *alike = equal_steps(a, b, a->of.leaves->leaf[i], *alike);
     *alike = equal_batches(a, b, *alike);
     return 4 * *alike >= shorter ? *alike : 0;
 }
@@ -110,8 +98,8 @@ static int trunk_of(const struct study *s, struct course *course, int variant, i
     own->rest = rest_of(s->variant[variant].config);
     for (int i = 0; i < variant; i++) {
         if (strcmp(course[i].rest, own->rest) != 0) continue;
-        if (!course[i].graph) course_build(&course[i], s->variant[i].config);
-        if (!own->graph) course_build(own, s->variant[variant].config);
+        if (!course[i].of.arena) course_build(&course[i], s->variant[i].config);
+        if (!own->of.arena) course_build(own, s->variant[variant].config);
         int64_t alike, steps = shared(&course[i], own, &alike);
         if (steps > *most) {
             *most = steps;

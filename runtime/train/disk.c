@@ -39,35 +39,29 @@ static size_t texts(const struct study *s, const struct variant *v)
 int disk_of(const struct study *s, const struct variant *v, struct disk *out, struct err *e)
 {
     enum { MANIFEST = BLOCK, FOLDERS = 2 * BLOCK };         /* of a checkpoint; of a run and its checkpoints */
-    struct arena *arena = arena_new();
-    struct problems none = { 0 };
-    struct model_conf model;
-    struct train_conf train;
-    model_load(json_object_get(v->config, "model"), arena, &model, &none);
-    train_load(json_object_get(v->config, "train"), arena, &train, &none);
-    INVARIANT(none.n == 0, "a variant of a resolved study does not load");
-    struct leaves *leaves = leaves_new();
-    struct graph *g = graph_new(leaves), *eval = graph_new(leaves);
-    model_build(g, arena, &model, &train, MODE_TRAIN,
-                (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
-    leaves->closed = true;
-    model_build(eval, arena, &model, &train, MODE_EVAL, model_eval_size(&model, &train, train.batch / train.micro));
-    int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text) : 0;
+    struct training_graph of;
+    int failure = training_graph_build(&of, v->config, e);
+    const struct train_conf *train = &of.train;
+    struct graph *eval = graph_new(of.leaves);
+    of.leaves->closed = true;
     if (!failure) {
-        int64_t written = times(train.steps, train.checkpoint_every);
-        out->kept = written < train.keep ? (int)written : train.keep;
-        int64_t evaluations = times(train.steps, train.eval_every), own = store_fixed_bytes(written, texts(s, v));
-        int parts = model_blocks(&model);
-        out->file = blocks((double)own + series_bytes(g, STORE_TRAIN, parts, train_series, TRAIN_SERIES, train.steps)
-                           + series_bytes(eval, STORE_EVAL, parts, eval_series, train_eval_series(&train),
-                                          evaluations));
-        out->checkpoint = blocks((double)checkpoint_bytes(leaves)) + MANIFEST + BLOCK;
-        out->more = out->checkpoint * (train.keep ? 1 : 2); /* one that is being written, beside one that is whole */
+        model_build(eval, of.arena, &of.model, train, MODE_EVAL,
+                    model_eval_size(&of.model, train, train->batch / train->micro));
+        if (eval->failed) failure = err_set(e, "%s", eval->err.text);
+    }
+    if (!failure) {
+        int64_t written = times(train->steps, train->checkpoint_every);
+        out->kept = written < train->keep ? (int)written : train->keep;
+        int64_t evaluations = times(train->steps, train->eval_every), own = store_fixed_bytes(written, texts(s, v));
+        int parts = model_blocks(&of.model);
+        double rows = series_bytes(of.graph, STORE_TRAIN, parts, train_series, TRAIN_SERIES, train->steps) +
+                      series_bytes(eval, STORE_EVAL, parts, eval_series, train_eval_series(train), evaluations);
+        out->file = blocks((double)own + rows);
+        out->checkpoint = blocks((double)checkpoint_bytes(of.leaves)) + MANIFEST + BLOCK;
+        out->more = out->checkpoint * (train->keep ? 1 : 2); /* one that is being written, beside one that is whole */
         out->total = out->file + out->kept * out->checkpoint + FOLDERS;
     }
-    graph_free(g);
     graph_free(eval);
-    leaves_free(leaves);
-    arena_free(arena);
+    training_graph_free(&of);
     return failure;
 }

@@ -132,46 +132,45 @@ int start_from(struct session *session, const char *path, uint64_t seed, struct 
 
 /* Of a file values are known at once. */
 static int map_file(const json_t *config, const char *path, struct donor *donor, struct mapping *m,
-                    struct leaves **leaves, struct arena *a, struct err *e)
+                    struct training_graph *of, struct arena *a, struct err *e)
 {
     struct safetensors *file;
     if (open_file(&file, path, e)) return -1;
     struct donor_file from = { .arena = a, .file = file, .path = path,
                                .average = json_is_true(config_get(config, "model.init.average")) };
-    int failure = donor_open(&from, donor, e) || study_map(config, donor, m, leaves, a, e);
+    int failure = donor_open(&from, donor, e) || study_map(config, donor, m, of, a, e);
     safetensors_close(file);
     return failure ? -1 : 0;
 }
 
-int start_map(const struct study *s, int variant, struct mapping *m, struct leaves **leaves, struct arena *a,
+int start_map(const struct study *s, int variant, struct mapping *m, struct training_graph *of, struct arena *a,
               struct err *e)
 {
     struct study_start from;
     struct donor *donor = arena_alloc(a, sizeof *donor);
     const json_t *config = s->variant[variant].config;
-    *leaves = NULL;
     if (study_start(s, study_point(s, variant, 0), &from, e)) return -1;
-    if (from.file) return map_file(config, from.path, donor, m, leaves, a, e);
-    return study_donor(s, variant, donor, a, e) ? -1 : study_map(config, donor, m, leaves, a, e);
+    if (from.file) return map_file(config, from.path, donor, m, of, a, e);
+    return study_donor(s, variant, donor, a, e) ? -1 : study_map(config, donor, m, of, a, e);
 }
 
 void start_check(const struct study *s, struct problems *problems)
 {
     for (int i = 0; i < s->n_variants; i++) {
         struct arena *a = arena_new();
-        struct leaves *leaves = NULL;
+        struct training_graph of = { 0 };
         struct study_start from;
         struct mapping m;
         struct err e;
         int64_t step;
         bool elsewhere = variant_start(&s->variant[i], &step) && study_start_variant(s, i) < 0;
         if (elsewhere && study_start(s, study_point(s, i, 0), &from, &e) == 0 && from.file &&
-            start_map(s, i, &m, &leaves, a, &e)) {
+            start_map(s, i, &m, &of, a, &e)) {
             problems->variant = s->variant[i].name;
             problem_add(problems, "init", "%s", e.text);
             problems->variant = NULL;
         }
-        if (leaves) leaves_free(leaves);
+        training_graph_free(&of);
         arena_free(a);
     }
 }

@@ -10,7 +10,7 @@ int start_load(const struct study *s, int point, struct session *session, char t
 /* The same of one file or checkpoint, whatever init.from.run says. */
 int start_from(struct session *session, const char *path, uint64_t seed, struct err *e);
 /* What the tensors of a variant are made of, as study_map. */
-int start_map(const struct study *s, int variant, struct mapping *m, struct leaves **leaves, struct arena *a,
+int start_map(const struct study *s, int variant, struct mapping *m, struct training_graph *of, struct arena *a,
               struct err *e);
 /* For whoever plans: of variants that begin with files, whether these can be read and have all that the map asks for.
    Others study_resolve has checked. */
