@@ -2,6 +2,7 @@
 #include "views.h"
 #include "metric.h"
 #include "stats.h"
+#include "train/trained.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -205,13 +206,7 @@ static int find_against(const struct checkpoint *list, int n, int64_t step, stru
 
 static int open_data(struct run *r, const char *path, struct corpus **out, struct err *e)
 {
-    char hash[33];
-    if (!path) path = run_text(r, "/data", "path");
-    if (corpus_open(out, path, e)) return -1;
-    hash_print(corpus_info(*out)->hash, hash);
-    if (!strcmp(hash, run_text(r, "/data", "hash"))) return 0;
-    corpus_close(*out);
-    return err_set(e, "%s: is not the data that the run was trained on", path);
+    return trained_data(path ? path : run_text(r, "/data", "path"), run_text(r, "/data", "hash"), out, e);
 }
 
 static int read_closed(struct routes_of *of, int most, struct views *v, struct err *e)

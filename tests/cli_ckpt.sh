@@ -80,7 +80,7 @@ seq 20000 | sed G >others.txt
 leaves 0 "$sluice" data pack others.txt --blank-lines -o others.tok
 leaves 4 "$sluice" ckpt average "$run" -o averaged --data others.tok
 says "others.tok: has hash "
-says "the run was made with data of hash "
+says "the run was trained on data of hash "
 leaves 4 "$sluice" ckpt average runs/s -o averaged
 says "is no run, and no checkpoint in a run's folder"
 

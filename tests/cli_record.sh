@@ -106,9 +106,9 @@ script other/t.lua 4
 runs 0 other/t.lua '--data a.tok --replicates 1'
 mv a.tok b.tok
 leaves 4 "$sluice" reproduce runs/t/base-*/0 --check
-says '--data FILE says where it lies now'
+says "--data FILE says where the run's data lies now"
 leaves 4 "$sluice" reproduce runs/t/base-*/0 --check --data synthetic
-says 'is other data'
+says 'the run was trained on data of hash '
 leaves 0 "$sluice" reproduce runs/t/base-*/0 --check --data b.tok
 echo "a run is made again wherever its script and data are"
 

@@ -216,7 +216,7 @@ says 'the model has no router'
 leaves 4 "$sluice" routing runs/many --variant none
 says "no run of variant 'none'"
 leaves 4 "$sluice" routing runs/many --data synthetic:2
-says 'is not the data that the run was trained on'
+says 'the run was trained on data of hash '
 leaves 2 "$sluice" routing runs/many --json --csv
 cp -r runs/many/base-*/0/checkpoints kept
 damaged=$(echo runs/many/base-*/0)/checkpoints/step-00000010/state.safetensors

@@ -75,7 +75,7 @@ static int weigh(const struct call *c, struct averaging *m)
 static int open_data(const struct call *c, const char *run, struct corpus **out, struct err *e)
 {
     struct reader *r;
-    char *file, wanted[33], has[33];
+    char *file, wanted[33];
     file = text_new("%s/run.h5", run);
     int failure = reader_open(&r, file, e);
     free(file);
@@ -83,18 +83,9 @@ static int open_data(const struct call *c, const char *run, struct corpus **out,
     char *path = corpus_find(cli_value(c, "data", reader_text(r, "/data", "path")), NULL);
     snprintf(wanted, sizeof wanted, "%s", reader_text(r, "/data", "hash"));
     reader_close(r);
-    failure = corpus_open(out, path, e);
+    failure = trained_data(path, wanted, out, e);
     free(path);
-    if (failure) {
-        struct err why = *e;
-        return err_set(e, "%s\n  --data FILE says where the run's data lies now", why.text);
-    }
-    hash_print(corpus_info(*out)->hash, has);
-    if (strcmp(has, wanted) == 0) return 0;
-    err_set(e, "%s: has hash %s, the run was made with data of hash %s", corpus_info(*out)->path, has, wanted);
-    corpus_close(*out);
-    *out = NULL;
-    return -1;
+    return failure;
 }
 
 static bool is_of_run(const char *dir)

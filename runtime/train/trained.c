@@ -120,3 +120,19 @@ int trained_open(const char *path, struct safetensors **tensors, struct checkpoi
     snprintf(c->path, sizeof c->path, "%s", path);
     return safetensors_open(tensors, path, e);
 }
+
+int trained_data(const char *path, const char *hash, struct corpus **out, struct err *e)
+{
+    char has[33];
+    if (corpus_open(out, path, e)) {
+        struct err why = *e;
+        return err_set(e, "%s\n  --data FILE says where the run's data lies now; its hash is %s", why.text, hash);
+    }
+    hash_print(corpus_info(*out)->hash, has);
+    if (strcmp(has, hash) == 0) return 0;
+    err_set(e, "%s: has hash %s, the run was trained on data of hash %s\n  --data FILE says where that lies now",
+            corpus_info(*out)->path, has, hash);
+    corpus_close(*out);
+    *out = NULL;
+    return -1;
+}
