@@ -298,11 +298,11 @@ static void test_checkpoint(void **state)
     struct tiny a = started(nf4, NULL, MODE_TRAIN), b = tiny_new(nf4, NULL, MODE_TRAIN, 2, 6);
     struct checkpoint saved, loaded;
     struct err e;
-    json_t *none = json_object(), *extra;
+    json_t *none = json_object(), *trainer_state;
     tiny_start(&b, 2);
     for (int step = 0; step < 3; step++) tiny_step(&a, step);
     if (checkpoint_save(dir, 3, a.leaves, a.state, none, 1, NULL, &saved, &e)) fail_msg("%s", e.text);
-    if (checkpoint_load(saved.path, b.leaves, b.state, &loaded, &extra, &e)) fail_msg("%s", e.text);
+    if (checkpoint_load(saved.path, b.leaves, b.state, &loaded, &trainer_state, &e)) fail_msg("%s", e.text);
     memcpy(b.ids, a.ids, (size_t)a.tokens * sizeof *a.ids);
     memcpy(b.target, a.target, (size_t)a.tokens * sizeof *a.target);
     tiny_step(&a, 3);
@@ -313,7 +313,7 @@ static void test_checkpoint(void **state)
             assert_memory_equal(state_data(a.state, l), tiny_weight(&b, l->path), leaf_bytes(l));
     }
     json_decref(none);
-    json_decref(extra);
+    json_decref(trainer_state);
     checkpoint_prune(dir, 3, 0, NULL);
     rmdir(dir);
     tiny_free(&a);

@@ -43,8 +43,8 @@ static double share(const struct donation *p, struct key key, uint64_t index, in
 static void add_part(const struct donation *p, struct shape own, struct shape its, const float *from, struct key key,
                      double *to)
 {
-    struct stack k = p->by_experts ? stack_by_experts(own) : shape_stack(own),
-                 of = p->by_experts && own.rank == its.rank ? stack_by_experts(its) : shape_stack(its);
+    struct stack k = p->per_expert ? stack_of_experts(own) : shape_stack(own),
+                 of = p->per_expert && own.rank == its.rank ? stack_of_experts(its) : shape_stack(its);
     struct spread s = spread_of(from, of.matrices * of.rows * of.columns);
     int64_t copies = k.columns / of.columns;
     for (int64_t e = 0; e < k.matrices; e++)
@@ -113,9 +113,9 @@ static int fill(struct session *s, struct donor_file *from, uint64_t seed, struc
 static int open_file(struct safetensors **file, const char *path, struct err *e)
 {
     struct checkpoint c;
-    json_t *extra;
-    int failure = trained_open(path, file, &c, &extra, e);
-    json_decref(extra);
+    json_t *trainer_state;
+    int failure = trained_open(path, file, &c, &trainer_state, e);
+    json_decref(trainer_state);
     return failure;
 }
 

@@ -15,7 +15,8 @@ json_t *trained_config(const char *path, struct err *e);                     /* 
 
 /* Loads it into a session of its configuration. c: which checkpoint it was; of a model file its path alone. */
 int trained_load(const char *path, struct session *s, struct checkpoint *c, struct err *e);
-/* Its tensors. extra: what a checkpoint remembers (new reference), NULL: it is a file. */
-int trained_open(const char *path, struct safetensors **tensors, struct checkpoint *c, json_t **extra, struct err *e);
+/* Its tensors. trainer_state: what a checkpoint remembers (new reference), NULL: it is a file. */
+int trained_open(const char *path, struct safetensors **tensors, struct checkpoint *c, json_t **trainer_state,
+                 struct err *e);
 
 #endif
