@@ -273,7 +273,7 @@ static size_t training_bytes(const char *adapter, struct plan_report *r)
     tiny_start(&t, 1);
     *r = *plan_report(t.plan);
     struct state_bytes b = state_layout(t.leaves);
-    size_t bytes = b.weights + b.frozen + b.grads + b.buffers;
+    size_t bytes = b.of[SLAB_WEIGHTS] + b.of[SLAB_FROZEN] + b.of[SLAB_GRADS] + b.of[SLAB_BUFFERS];
     assert_int_equal(bytes, r->weights + r->frozen + r->grads + r->buffers);
     tiny_free(&t);
     return bytes;
