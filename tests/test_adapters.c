@@ -309,7 +309,7 @@ static void test_checkpoint(void **state)
     tiny_step(&b, 3);
     for (int i = 0; i < a.leaves->n; i++) {
         const struct leaf *l = a.leaves->leaf[i];
-        if (l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient))
+        if (leaf_is_saved(l))
             assert_memory_equal(state_data(a.state, l), tiny_weight(&b, l->path), leaf_bytes(l));
     }
     json_decref(none);

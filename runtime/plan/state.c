@@ -146,7 +146,7 @@ int state_copy(const struct leaves *to, struct state *into, const struct leaves 
 {
     for (int i = 0; i < to->n; i++) {
         const struct leaf *l = to->leaf[i];
-        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || l->transient) continue;
+        if (!leaf_is_saved(l)) continue;
         const struct leaf *source = leaves_find(from, l->path);
         if (source && leaves_average(from, source)) source = leaves_average(from, source);
         if (!source || leaf_bytes(source) != leaf_bytes(l))

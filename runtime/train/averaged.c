@@ -5,11 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_mean(const struct leaf *l)
-{
-    bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient);
-    return kept && l->decl.dtype == DTYPE_REAL;
-}
+static bool is_mean(const struct leaf *l) { return leaf_is_saved(l) && l->decl.dtype == DTYPE_REAL; }
 
 /* sum of a leaf += share x what the state holds. */
 static void add(struct session *s, const struct leaf *l, double share, double *sum)

@@ -21,8 +21,6 @@ char *checkpoint_join(const char *dir, const char *name, const char *suffix)
     return path;
 }
 
-static bool saved(const struct leaf *l) { return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient); }
-
 static const char *leaf_dtype(const struct leaf *l)
 {
     return l->decl.dtype == DTYPE_I32 ? "I32" : l->decl.dtype == DTYPE_U8 ? "U8" : sizeof(real) == 8 ? "F64" : "F32";
@@ -36,7 +34,7 @@ static int tensors_of(const struct leaves *leaves, struct stored **tensor)
 {
     int n = 0;
     *tensor = xcalloc((size_t)leaves->n + 1, sizeof **tensor);
-    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) (*tensor)[n++] = tensor_of(leaves->leaf[i]);
+    for (int i = 0; i < leaves->n; i++) if (leaf_is_saved(leaves->leaf[i])) (*tensor)[n++] = tensor_of(leaves->leaf[i]);
     return n;
 }
 
@@ -61,7 +59,7 @@ static void put_state(FILE *to, struct leaves *leaves, struct state *state)
     fwrite(header, 1, bytes, to);
     for (int i = 0; i < leaves->n && !ferror(to); i++) {
         const struct leaf *l = leaves->leaf[i];
-        if (!saved(l)) continue;
+        if (!leaf_is_saved(l)) continue;
         void *data = xmalloc(leaf_bytes(l));
         state_get(state, l, data);
         fwrite(data, 1, leaf_bytes(l), to);
@@ -255,17 +253,17 @@ static int compare(const struct safetensors *s, const struct leaves *leaves, str
     const char **have = xcalloc((size_t)n + 1, sizeof *have), **want = xcalloc((size_t)leaves->n + 1, sizeof *want);
     char near[256];
     for (int i = 0; i < n; i++) have[i] = safetensors_tensor(s, i)->name;
-    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) want[wanted++] = leaves->leaf[i]->path;
+    for (int i = 0; i < leaves->n; i++) if (leaf_is_saved(leaves->leaf[i])) want[wanted++] = leaves->leaf[i]->path;
     for (int i = 0; i < leaves->n && !failure; i++) {
         const struct leaf *l = leaves->leaf[i];
-        if (!saved(l)) continue;
+        if (!leaf_is_saved(l)) continue;
         struct stored t = tensor_of(l);
         const struct stored *found = safetensors_find(s, l->path);
         failure = found ? same_tensor(found, &t, e) : err_set(e, "has no '%s'%s", l->path, hint(l->path, have, near));
     }
     for (int i = 0; i < n && !failure; i++) {
         const struct leaf *l = leaves_find(leaves, have[i]);
-        if (!l || !saved(l))
+        if (!l || !leaf_is_saved(l))
             failure = err_set(e, "holds '%s', which the model does not have%s", have[i], hint(have[i], want, near));
     }
     free(have);
@@ -287,7 +285,7 @@ int checkpoint_load(const char *path, struct leaves *leaves, struct state *state
     }
     for (int i = 0; i < leaves->n && !failure; i++) {
         const struct leaf *l = leaves->leaf[i];
-        if (saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
+        if (leaf_is_saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
     }
     safetensors_close(tensors);
     return failure;
