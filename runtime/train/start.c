@@ -110,20 +110,25 @@ static int fill(struct session *s, struct donor_file *from, uint64_t seed, struc
     return failure;
 }
 
-static int open_file(struct safetensors **file, const char *path, struct err *e)
+static int open_file(struct donor_file *from, struct safetensors **file, const char *path, struct err *e)
 {
     struct checkpoint c;
     json_t *trainer_state;
     int failure = trained_open(path, file, &c, &trainer_state, e);
     json_decref(trainer_state);
-    return failure;
+    if (failure) return -1;
+    from->file = *file;
+    from->path = path;
+    from->step = c.step;
+    return 0;
 }
 
 int start_from(struct session *session, const char *path, uint64_t seed, struct err *e)
 {
     struct safetensors *file;
-    if (open_file(&file, path, e)) return -1;
-    struct donor_file from = { .arena = arena_new(), .file = file, .path = path };
+    struct donor_file from = { 0 };
+    if (open_file(&from, &file, path, e)) return -1;
+    from.arena = arena_new();
     int failure = fill(session, &from, seed, e);
     arena_free(from.arena);
     safetensors_close(file);
@@ -135,9 +140,8 @@ static int map_file(const json_t *config, const char *path, struct donor *donor,
                     struct leaves **leaves, struct arena *a, struct err *e)
 {
     struct safetensors *file;
-    if (open_file(&file, path, e)) return -1;
-    struct donor_file from = { .arena = a, .file = file, .path = path,
-                               .average = json_is_true(config_get(config, "model.init.average")) };
+    struct donor_file from = { .arena = a, .average = json_is_true(config_get(config, "model.init.average")) };
+    if (open_file(&from, &file, path, e)) return -1;
     int failure = donor_open(&from, donor, e) || study_map(config, donor, m, leaves, a, e);
     safetensors_close(file);
     return failure ? -1 : 0;
