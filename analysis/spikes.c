@@ -2,6 +2,7 @@
    six of those that their median absolute deviation says. The first rule is blind for 128 steps after a spike, which
    widens its deviation; the second is not. */
 #include "spikes.h"
+#include "base/moments.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,11 +25,8 @@ static double median(double *x)
 
 static bool beyond_mean(const double *window, double value)
 {
-    double mean = 0, square = 0;
-    for (int i = 0; i < WINDOW; i++) mean += window[i] / WINDOW;
-    for (int i = 0; i < WINDOW; i++) square += (window[i] - mean) * (window[i] - mean) / WINDOW;
-    double std = sqrt(square);
-    return std >= least && value > mean + sigmas * std;
+    struct moments m = moments_of(window, WINDOW);
+    return m.deviation >= least && value > m.mean + sigmas * m.deviation;
 }
 
 static bool beyond_median(const double *window, double value)

@@ -26,7 +26,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
 }
 
 /* Which experts come j-th in the groups, for each place; idle ones stay. */
-static const int32_t *members(struct mapping *m, const struct conf *c, const struct by_experts *x, int64_t of,
+static const int32_t *members(struct mapping *m, const struct conf *c, const struct expert_stacks *x, int64_t of,
                               int64_t j)
 {
     int32_t *place = mapping_places(m, x->places);
@@ -38,7 +38,7 @@ static const int32_t *members(struct mapping *m, const struct conf *c, const str
 }
 
 /* Neurons 0 .. n-1 of every expert, in the j-th of `of` stretches as long; elsewhere nothing. */
-static const int32_t *stretch(struct mapping *m, const struct by_experts *x, int64_t n, int64_t of, int64_t j)
+static const int32_t *stretch(struct mapping *m, const struct expert_stacks *x, int64_t n, int64_t of, int64_t j)
 {
     int32_t *place = mapping_places(m, x->own * of * n);
     for (int64_t i = 0; i < x->own * of * n; i++)
@@ -49,8 +49,8 @@ static const int32_t *stretch(struct mapping *m, const struct by_experts *x, int
 static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
 {
     const struct conf *c = self.conf;
-    struct by_experts x;
-    if (!mapping_by_experts(m, l, &x)) return mapping_as(m, l, l->path, NULL);
+    struct expert_stacks x;
+    if (!mapping_expert_stacks(m, l, &x)) return mapping_as(m, l, l->path, NULL);
     int64_t of = x.its / x.own;
     bool beside = of > 1 && x.own_width == of * x.its_width;
     if (x.its % x.own != 0 || (!beside && x.own_width != x.its_width))
@@ -60,13 +60,13 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     if (c->experts.n && c->experts.n != x.its)
         return mapping_fail(m, "init.map.experts: names %d experts, and %s has %lld", c->experts.n, m->start->run,
                             (long long)x.its);
-    struct stack to = stack_by_experts(l->values), its = stack_by_experts(x.from->shape);
+    struct stack to = stack_of_experts(l->values), its = stack_of_experts(x.from->shape);
     struct donation *part = arena_alloc(m->arena, (size_t)of * sizeof *part);
     bool taller = to.rows != its.rows, wider = to.columns != its.columns;
     double by = beside ? 1 / mapping_parted(m, l, x.layer, of) : 1;
     for (int64_t j = 0; j < of; j++)
         part[j] = (struct donation){
-            .from = x.from, .by_experts = true, .matrix = members(m, c, &x, of, j),
+            .from = x.from, .per_expert = true, .matrix = members(m, c, &x, of, j),
             .row = taller ? stretch(m, &x, its.rows, of, j) : NULL,
             .column = wider ? stretch(m, &x, its.columns, of, j) : NULL, .by = taller || wider ? by : by / (double)of,
         };

@@ -36,7 +36,7 @@ static bool is_among(const double *score, int64_t n, int64_t k, int64_t own)
 }
 
 /* Before a run begins the first stand for those whose scores are largest. */
-static void choose(struct mapping *m, const struct conf *c, const struct by_experts *x, int32_t *place)
+static void choose(struct mapping *m, const struct conf *c, const struct expert_stacks *x, int32_t *place)
 {
     struct err why;
     const double *score = NULL;
@@ -56,8 +56,8 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     static const char *const how[] = { "%lld of %lld", "the %lld of %lld with the most tokens",
                                        "the %lld of %lld with the largest norm" };
     const struct conf *c = self.conf;
-    struct by_experts x;
-    if (!mapping_by_experts(m, l, &x)) return mapping_as(m, l, l->path, NULL);
+    struct expert_stacks x;
+    if (!mapping_expert_stacks(m, l, &x)) return mapping_as(m, l, l->path, NULL);
     if (x.own > x.its || x.own_width != x.its_width)
         return mapping_fail(m, "%s: of %lld experts of width %lld in %s %lld of width %lld cannot stay", l->path,
                             (long long)x.its, (long long)x.its_width, m->start->run, (long long)x.own,
@@ -73,7 +73,7 @@ static struct made map(struct mapping *m, struct pick self, const struct leaf *l
     const char *text = arena_text(m->arena, how[c->by], (long long)x.own, (long long)x.its);
     for (int i = 0; i < c->experts.n; i++)
         text = arena_text(m->arena, "%s%s %d", text, i ? "" : ":", c->experts.value[i]);
-    return mapping_of(m, text, 1, &(struct donation){ .from = x.from, .matrix = place, .by = 1, .by_experts = true });
+    return mapping_of(m, text, 1, &(struct donation){ .from = x.from, .matrix = place, .by = 1, .per_expert = true });
 }
 
 const struct module map_prune = {

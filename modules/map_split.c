@@ -21,15 +21,15 @@ static int32_t *neurons(struct mapping *m, int64_t experts, int64_t n, int parts
 static struct made map(struct mapping *m, struct pick self, const struct leaf *l)
 {
     const struct conf *c = self.conf;
-    struct by_experts x;
-    bool fits = mapping_by_experts(m, l, &x) && x.places == x.own && x.own == x.its * c->parts &&
+    struct expert_stacks x;
+    bool fits = mapping_expert_stacks(m, l, &x) && x.places == x.own && x.own == x.its * c->parts &&
                 x.own_width * c->parts == x.its_width;
     if (!fits) return mapping_as(m, l, l->path, NULL);
-    struct stack to = stack_by_experts(l->values), of = stack_by_experts(x.from->shape);
+    struct stack to = stack_of_experts(l->values), of = stack_of_experts(x.from->shape);
     int32_t *whole = mapping_places(m, x.own);
     for (int64_t e = 0; e < x.own; e++) whole[e] = (int32_t)(e / c->parts);
     struct donation part = { .from = x.from, .matrix = whole, .by = mapping_parted(m, l, x.layer, c->parts),
-                             .by_experts = true };
+                             .per_expert = true };
     if (to.rows != of.rows) part.row = neurons(m, x.own, to.rows, c->parts);
     if (to.columns != of.columns) part.column = neurons(m, x.own, to.columns, c->parts);
     const char *how = arena_text(m->arena, part.row || part.column ? "in %d parts" : "each %d times", c->parts);

@@ -89,7 +89,7 @@ static struct made expert(struct mapping *m, const struct conf *c, const struct 
     memset(first, 0, (size_t)k.experts * sizeof *first);
     const int32_t *neurons = neurons_of(m, c, layer, k);
     double by = !down || !c->compensate ? 1 : made_up(m, layer, k) / (matrix ? 1 : (double)k.parts);
-    struct donation part = { .from = from, .matrix = first, .by = by, .by_experts = true };
+    struct donation part = { .from = from, .matrix = first, .by = by, .per_expert = true };
     if (matrix && !down) part.row = neurons;
     else if (matrix || !down) part.column = neurons;
     const char *what = k.parts > 1 ? arena_text(m->arena, "copies in %lld parts", (long long)k.parts) : "copies";

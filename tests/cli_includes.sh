@@ -10,7 +10,7 @@ bad=0
 # A room, what it may include of others (a room that stands above it, or one header of any), and its headers that others
 # may include; a second line has more of them.
 cat >"$work" <<'TABLE'
-base | | base child draw file float_log fp8 level memory nf4 object param process regular shape terminal text
+base | | base child draw file float_log fp8 level memory moments nf4 object param process regular shape terminal text
 graph    | base                      | attributes elementwise graph ops signature
 comm     | base                      | comm
 backend  | base graph comm           | backend codes kernel quintic rounds

@@ -273,7 +273,7 @@ static size_t training_bytes(const char *adapter, struct plan_report *r)
     tiny_start(&t, 1);
     *r = *plan_report(t.plan);
     struct state_bytes b = state_layout(t.leaves);
-    size_t bytes = b.weights + b.frozen + b.grads + b.buffers;
+    size_t bytes = b.of[SLAB_WEIGHTS] + b.of[SLAB_FROZEN] + b.of[SLAB_GRADS] + b.of[SLAB_BUFFERS];
     assert_int_equal(bytes, r->weights + r->frozen + r->grads + r->buffers);
     tiny_free(&t);
     return bytes;
@@ -298,22 +298,22 @@ static void test_checkpoint(void **state)
     struct tiny a = started(nf4, NULL, MODE_TRAIN), b = tiny_new(nf4, NULL, MODE_TRAIN, 2, 6);
     struct checkpoint saved, loaded;
     struct err e;
-    json_t *none = json_object(), *extra;
+    json_t *none = json_object(), *trainer_state;
     tiny_start(&b, 2);
     for (int step = 0; step < 3; step++) tiny_step(&a, step);
     if (checkpoint_save(dir, 3, a.leaves, a.state, none, 1, NULL, &saved, &e)) fail_msg("%s", e.text);
-    if (checkpoint_load(saved.path, b.leaves, b.state, &loaded, &extra, &e)) fail_msg("%s", e.text);
+    if (checkpoint_load(saved.path, b.leaves, b.state, &loaded, &trainer_state, &e)) fail_msg("%s", e.text);
     memcpy(b.ids, a.ids, (size_t)a.tokens * sizeof *a.ids);
     memcpy(b.target, a.target, (size_t)a.tokens * sizeof *a.target);
     tiny_step(&a, 3);
     tiny_step(&b, 3);
     for (int i = 0; i < a.leaves->n; i++) {
         const struct leaf *l = a.leaves->leaf[i];
-        if (l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient))
+        if (leaf_is_saved(l))
             assert_memory_equal(state_data(a.state, l), tiny_weight(&b, l->path), leaf_bytes(l));
     }
     json_decref(none);
-    json_decref(extra);
+    json_decref(trainer_state);
     checkpoint_prune(dir, 3, 0, NULL);
     rmdir(dir);
     tiny_free(&a);

@@ -291,13 +291,13 @@ static void checkpoints_hold_them(void **state)
     char dir[] = "/tmp/averages-XXXXXX";
     struct checkpoint c;
     struct err e;
-    json_t *extra = json_object(), *read = NULL;
+    json_t *trainer_state = json_object(), *read = NULL;
     (void)state;
     assert_non_null(mkdtemp(dir));
     struct session *s = open_session(TEXT({"module": "ema", "decay": 0.9}), "fp32"),
                    *resumed = open_session(TEXT({"module": "ema", "decay": 0.9}), "fp32");
     for (int step = 0; step < 3; step++) train(s, step, true);
-    if (checkpoint_save(dir, 3, s->leaves, s->state, extra, 1, NULL, &c, &e)) fail_msg("%s", e.text);
+    if (checkpoint_save(dir, 3, s->leaves, s->state, trainer_state, 1, NULL, &c, &e)) fail_msg("%s", e.text);
     if (checkpoint_load(c.path, resumed->leaves, resumed->state, &c, &read, &e)) fail_msg("%s", e.text);
     for (int step = 3; step < STEPS; step++) {
         train(s, step, true);
@@ -306,7 +306,7 @@ static void checkpoints_hold_them(void **state)
     }
     assert_true(hash_equal(session_hash(s), session_hash(resumed)));
     checkpoint_prune(dir, STEPS, 0, NULL);
-    json_decref(extra);
+    json_decref(trainer_state);
     json_decref(read);
     session_free(s);
     session_free(resumed);

@@ -100,10 +100,10 @@ static struct hash model_hash(const struct model *m, bool transient)
 static int save(const struct model *m, int64_t step, int keep)
 {
     struct checkpoint c;
-    json_t *extra = json_pack("{s:f, s:s}", "seconds", 0.1, "words", "\xc3\xa9 and \"quotes\"");
-    int status = checkpoint_save(folder, step, m->leaves, m->state, extra, keep, NULL, &c, &err);
+    json_t *trainer_state = json_pack("{s:f, s:s}", "seconds", 0.1, "words", "\xc3\xa9 and \"quotes\"");
+    int status = checkpoint_save(folder, step, m->leaves, m->state, trainer_state, keep, NULL, &c, &err);
     memcpy(path, c.path, sizeof path);
-    json_decref(extra);
+    json_decref(trainer_state);
     return status;
 }
 
@@ -120,21 +120,21 @@ static void test_round_trip(void **state)
     (void)state;
     struct model a = model_new(16, query, 1), b = model_new(16, query, 2);
     struct checkpoint c;
-    json_t *extra;
+    json_t *trainer_state;
     clear();
     put_special(&a);
     ok(save(&a, 100, 2));
     assert_non_null(strstr(path, "/step-00000100"));
     assert_false(hash_equal(model_hash(&a, false), model_hash(&b, false)));
     struct hash before = model_hash(&b, true);
-    ok(checkpoint_load(path, b.leaves, b.state, &c, &extra, &err));
+    ok(checkpoint_load(path, b.leaves, b.state, &c, &trainer_state, &err));
     assert_int_equal(c.step, 100);
     assert_string_equal(c.path, path);
-    assert_true(json_number_value(json_object_get(extra, "seconds")) == 0.1);
-    assert_string_equal(json_string_value(json_object_get(extra, "words")), "\xc3\xa9 and \"quotes\"");
+    assert_true(json_number_value(json_object_get(trainer_state, "seconds")) == 0.1);
+    assert_string_equal(json_string_value(json_object_get(trainer_state, "words")), "\xc3\xa9 and \"quotes\"");
     assert_true(hash_equal(model_hash(&a, false), model_hash(&b, false)));
     assert_false(hash_equal(before, model_hash(&b, true)));
-    json_decref(extra);
+    json_decref(trainer_state);
     assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 1);
     model_free(a); model_free(b);
 }
@@ -143,9 +143,9 @@ static void test_round_trip(void **state)
 static void refused(struct model other, const char *words)
 {
     struct checkpoint c;
-    json_t *extra;
+    json_t *trainer_state;
     struct hash before = model_hash(&other, true);
-    assert_int_equal(checkpoint_load(path, other.leaves, other.state, &c, &extra, &err), -1);
+    assert_int_equal(checkpoint_load(path, other.leaves, other.state, &c, &trainer_state, &err), -1);
     says(words);
     assert_true(hash_equal(before, model_hash(&other, true)));
     model_free(other);
@@ -263,7 +263,7 @@ static void test_kill_amid_replacing(void **state)
     struct model a = model_new(16, query, 1), b = model_new(16, query, 2), c = model_new(16, query, 3);
     struct hash old = model_hash(&a, false), new = model_hash(&b, false);
     struct checkpoint from;
-    json_t *extra;
+    json_t *trainer_state;
     int status = 0, olds = 0, news = 0;
     for (last_rename = 1; last_rename == 1 || WIFSIGNALED(status); last_rename++) {
         clear();
@@ -276,8 +276,8 @@ static void test_kill_amid_replacing(void **state)
         for (int tidied = 0; tidied < 2; tidied++) {        /* a reader finds it, then who goes on */
             if (tidied) assert_int_equal(checkpoint_tidy(folder), 0);
             assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 1);
-            ok(checkpoint_load(path, c.leaves, c.state, &from, &extra, &err));
-            json_decref(extra);
+            ok(checkpoint_load(path, c.leaves, c.state, &from, &trainer_state, &err));
+            json_decref(trainer_state);
             struct hash got = model_hash(&c, false);
             assert_true(hash_equal(got, old) || hash_equal(got, new));
             olds += hash_equal(got, old);

@@ -66,12 +66,12 @@ static void load(const struct study *s, struct session *into, int64_t step)
 {
     char name[64];
     struct checkpoint c;
-    json_t *extra;
+    json_t *trainer_state;
     struct err e;
     snprintf(name, sizeof name, "checkpoints/step-%08lld", (long long)step);
     char *path = study_point_path(s, 0, name);
-    fixture_must(checkpoint_load(path, into->leaves, into->state, &c, &extra, &e), &e);
-    json_decref(extra);
+    fixture_must(checkpoint_load(path, into->leaves, into->state, &c, &trainer_state, &e), &e);
+    json_decref(trainer_state);
     free(path);
 }
 

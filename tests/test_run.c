@@ -278,15 +278,16 @@ static int64_t damage_newest(const struct study *s)
     struct session *session;
     struct checkpoint c;
     struct err e;
-    json_t *extra;
+    json_t *trainer_state;
     if (session_new(&session, s->variant[0].config, 1, &e)) fail_msg("%s", e.text);
     assert_int_equal(checkpoint_newest(dir, INT64_MAX, path, sizeof path, &e), 1);
-    if (checkpoint_load(path, session->leaves, session->state, &c, &extra, &e)) fail_msg("%s", e.text);
+    if (checkpoint_load(path, session->leaves, session->state, &c, &trainer_state, &e)) fail_msg("%s", e.text);
     const struct leaf *weight = leaves_find(session->leaves, "layers.1.attention.out.weight");
     assert_non_null(weight);
     ((real *)state_data(session->state, weight))[7] = NAN;
-    if (checkpoint_save(dir, c.step, session->leaves, session->state, extra, 0, NULL, &c, &e)) fail_msg("%s", e.text);
-    json_decref(extra);
+    if (checkpoint_save(dir, c.step, session->leaves, session->state, trainer_state, 0, NULL, &c, &e))
+        fail_msg("%s", e.text);
+    json_decref(trainer_state);
     session_free(session);
     free(dir);
     return c.step;

@@ -513,6 +513,14 @@ static void test_experts_prune_by_load(void **state)
     struct session *load = begin(sparse, set, &from);
     assert_kept(load, s, 0, 1, 3);
     assert_kept(load, s, 1, 0, 3);
+    session_free(load);
+    char *step = strstr(from.path, "/step-");               /* a copy by another name is of the same step */
+    snprintf(why, sizeof why, "cp -r %s %.*s/best", from.path, (int)(step - from.path), from.path);
+    assert_int_equal(system(why), 0);
+    strcpy(step, "/best");
+    load = begin(sparse, set, &from);
+    assert_kept(load, s, 0, 1, 3);
+    assert_kept(load, s, 1, 0, 3);
     snprintf(why, sizeof why, "cp %s/state.safetensors %s/lone.safetensors", from.path, folder);
     assert_int_equal(system(why), 0);
     snprintf(why, sizeof why, "%s/lone.safetensors", folder);

@@ -134,11 +134,11 @@ static json_t *tensors_json(const struct looked *all)
     return list;
 }
 
-static void print_averaged(const json_t *extra)
+static void print_averaged(const json_t *trainer_state)
 {
     size_t i;
     json_t *of;
-    json_array_foreach(json_object_get(extra, "averaged"), i, of)
+    json_array_foreach(json_object_get(trainer_state, "averaged"), i, of)
         printf("%-10s %s, weight %g\n", i ? "" : "averaged", json_string_value(json_object_get(of, "path")),
                json_number_value(json_object_get(of, "weight")));
 }
@@ -147,13 +147,13 @@ enum code ckpt_inspect(const struct call *c)
 {
     struct checkpoint at;
     struct safetensors *file;
-    json_t *extra;
+    json_t *trainer_state;
     const char **pattern;
     char bytes[FORMAT_SIZE];
     struct err e;
     if (c->n_words != 2) return cli_usage(c, "inspect one PATH");
-    if (trained_open(c->word[1], &file, &at, &extra, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    if (!extra) {
+    if (trained_open(c->word[1], &file, &at, &trainer_state, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (!trainer_state) {
         at.bytes = safetensors_bytes(file);
         hash_print(safetensors_hash(file), at.hash);
     }
@@ -162,14 +162,14 @@ enum code ckpt_inspect(const struct call *c)
     struct looked all = look(file, pattern, n, n > 0 || json);
     enum code code = n && !all.n ? cli_fail(CODE_INPUT, "%s: has no tensor '%s'", at.path, pattern[0]) : CODE_OK;
     if (code == CODE_OK && json)
-        cli_json(json_pack("{s:s, s:O?, s:I, s:s, s:o?, s:o}", "path", at.path, "extra", extra, "bytes",
-                             (json_int_t)at.bytes, "xxh128", at.hash, "step",
-                             extra ? json_integer(at.step) : NULL, "tensors", tensors_json(&all)));
+        cli_json(json_pack("{s:s, s:O?, s:I, s:s, s:o?, s:o}", "path", at.path, "extra", trainer_state, "bytes",
+                           (json_int_t)at.bytes, "xxh128", at.hash, "step",
+                           trainer_state ? json_integer(at.step) : NULL, "tensors", tensors_json(&all)));
     else if (code == CODE_OK) {
-        printf("%-10s %s\n", extra ? "checkpoint" : "file", at.path);
-        if (extra) printf("%-10s %lld\n", "step", (long long)at.step);
+        printf("%-10s %s\n", trainer_state ? "checkpoint" : "file", at.path);
+        if (trainer_state) printf("%-10s %lld\n", "step", (long long)at.step);
         printf("%-10s %s, XXH128 %s\n", "state", format_bytes((double)at.bytes, bytes), at.hash);
-        print_averaged(extra);
+        print_averaged(trainer_state);
         putchar('\n');
         if (!n) print_parts(&all);
         if (!n) putchar('\n');
@@ -178,6 +178,6 @@ enum code ckpt_inspect(const struct call *c)
     free(pattern);
     arena_free(all.arena);
     safetensors_close(file);
-    json_decref(extra);
+    json_decref(trainer_state);
     return code;
 }

@@ -155,6 +155,11 @@ void leaves_free(struct leaves *l);
 struct leaf *leaves_find(const struct leaves *l, const char *path);
 const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of);       /* NULL: it has none */
 static inline bool leaf_trains(const struct leaf *l) { return l->kind == LEAF_WEIGHT && !l->frozen; }
+/* In a checkpoint, and what another state of the model is filled with. */
+static inline bool leaf_is_saved(const struct leaf *l)
+{
+    return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient);
+}
 
 struct node {
     const struct op *op;

@@ -28,7 +28,7 @@ struct ints start_layers(const struct start *s, int n, struct arena *a, struct e
 
 /* ---- for modules ---- */
 
-struct stack stack_by_experts(struct shape s)
+struct stack stack_of_experts(struct shape s)
 {
     return (struct stack){ s.dim[0], s.rank > 2 ? s.dim[1] : 1, s.rank > 1 ? shape_last(s) : 1 };
 }
@@ -120,7 +120,7 @@ struct made mapping_layer(struct mapping *m, const struct leaf *l, bool identity
 
 /* ---- experts ---- */
 
-bool mapping_by_experts(const struct mapping *m, const struct leaf *l, struct by_experts *out)
+bool mapping_expert_stacks(const struct mapping *m, const struct leaf *l, struct expert_stacks *out)
 {
     const char *rest, *up;
     int layer = path_layer(l->path, &rest);
@@ -130,7 +130,7 @@ bool mapping_by_experts(const struct mapping *m, const struct leaf *l, struct by
     const struct donated *its = donor_find(m->donor, up), *from = donor_find(m->donor, l->path);
     if (!own || !its || !from || own->values.rank != 3 || its->shape.rank != 3 || from->shape.rank != l->values.rank)
         return false;
-    *out = (struct by_experts){ from, layer, own->values.dim[0], its->shape.dim[0], own->values.dim[1],
+    *out = (struct expert_stacks){ from, layer, own->values.dim[0], its->shape.dim[0], own->values.dim[1],
                                 its->shape.dim[1], l->values.dim[0] };
     int64_t idle = out->places - out->own;
     bool fits = out->own != out->its && idle >= 0 && from->shape.dim[0] == out->its + idle;

@@ -34,7 +34,7 @@ struct donor {
 /* Of a tensor as a stack of E matrices [R,C]; a matrix is a stack of one, a vector a matrix of one row. Value (e,r,c)
    is `by` times the donor's (matrix[e], row[e R + r], column[e C + c]), NULL: e, r, c themselves. In row or column
    PLACE_DRAWN: drawn, as wide as the donor's values are; PLACE_NONE: this part adds nothing. from NULL: the tensor's
-   own draws take the donor's place. by_experts: a matrix is a stack of rows, one for each expert, and a vector one of
+   own draws take the donor's place. per_expert: a matrix is a stack of rows, one for each expert, and a vector one of
    numbers. uneven: where a column of the donor comes to several places, of which `by` has made parts, they differ by
    draws of this share, which cancel out. */
 enum { PLACE_DRAWN = -1, PLACE_NONE = -2 };
@@ -42,7 +42,7 @@ struct donation {
     const struct donated *from;
     const int32_t *matrix, *row, *column;
     double by, uneven;
-    bool by_experts;
+    bool per_expert;
 };
 /* A sum of parts, no part: zeros. drawn: it begins as that of a new model. how: in a few words, NULL: as it is. */
 struct made { bool drawn; int n; const struct donation *part; const char *how; };
@@ -76,7 +76,7 @@ int mapping_lines(const struct mapping *m, struct mapping_line **lines);    /* r
 
 /* ---- for modules of slot `map` ---- */
 
-struct stack stack_by_experts(struct shape shape);          /* a matrix, or a row, or a number of each expert */
+struct stack stack_of_experts(struct shape shape);          /* a matrix, or a row, or a number of each expert */
 const struct donated *donor_find(const struct donor *d, const char *path);            /* NULL: it has no such tensor */
 struct made mapping_fail(struct mapping *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The layer of a path "layers.N.REST", and in *rest what follows; -1: it has none. */
@@ -93,8 +93,8 @@ int32_t *mapping_places(struct mapping *m, int64_t n);                          
 /* A tensor with a place for each expert of its layer's feed-forward, of which model and donor have other numbers: what
    the donor has of it, experts that compute, how wide they are, and all places: those of idle ones are behind. But for
    these numbers and widths both are of one shape. */
-struct by_experts { const struct donated *from; int layer; int64_t own, its, own_width, its_width, places; };
-bool mapping_by_experts(const struct mapping *m, const struct leaf *l, struct by_experts *out);
+struct expert_stacks { const struct donated *from; int layer; int64_t own, its, own_width, its_width, places; };
+bool mapping_expert_stacks(const struct mapping *m, const struct leaf *l, struct expert_stacks *out);
 /* What such a tensor is multiplied by where `parts` equal experts, chosen together, take the place of one, so that the
    function stays: where scores compete or gates are normalised each part gets 1 / parts of the gate, which `down` makes
    up for. */

@@ -14,7 +14,7 @@ static void *storage_address(const struct plan *p, const struct storage *s)
     case IN_CARRIES: return p->carries + s->offset;
     case IN_LEAF:    break;
     }
-    return s->gradient ? (char *)p->state->grads + s->leaf->offset : state_data(p->state, s->leaf);
+    return s->gradient ? p->state->slab[SLAB_GRADS] + s->leaf->offset : state_data(p->state, s->leaf);
 }
 
 static void bind(struct plan *p, const struct tensor *t, int n)
@@ -24,7 +24,7 @@ static void bind(struct plan *p, const struct tensor *t, int n)
         const struct storage *s = &p->storage[(uintptr_t)x->data - 1];
         x->data = storage_address(p, s);
         if (s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes)
-            x->packed = (char *)p->state->packed + s->leaf->packed;
+            x->packed = p->state->slab[SLAB_PACKED] + s->leaf->packed;
     }
 }
 
@@ -105,12 +105,13 @@ void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
     p->is_gathered = false;
     if (!same) put_seeds(p);
     p->steps = steps;
-    char *controls = xcalloc(1, p->state->bytes.controls + 1);
+    size_t bytes = p->state->bytes.of[SLAB_CONTROLS];
+    char *controls = xcalloc(1, bytes + 1);
     for (int i = 0; i < p->graph->leaves->n; i++) {
         const struct leaf *l = p->graph->leaves->leaf[i];
         if (l->kind == LEAF_CONTROL) *(real *)(void *)(controls + l->offset) = plan_control(p, l);
     }
-    p->how.backend->put(p->state->device, p->state->controls, controls, p->state->bytes.controls);
+    p->how.backend->put(p->state->device, p->state->slab[SLAB_CONTROLS], controls, bytes);
     free(controls);
 }
 

@@ -485,13 +485,13 @@ static void plan_memory(struct plan *p)
         if (p->storage[i].where == IN_ARENA) p->storage[i].offset = span[p->storage[i].span].offset;
     free(span);
     struct state_bytes b = state_layout(p->graph->leaves);
-    p->report.weights = b.weights;
-    p->report.frozen = b.frozen;
-    p->report.packed = b.packed;
-    p->report.grads = p->backward.n ? b.weights : b.grads;
-    p->report.buffers = b.buffers;
-    p->report.offloaded = b.offloaded;
-    p->report.inputs = b.controls + b.inputs;
+    p->report.weights = b.of[SLAB_WEIGHTS];
+    p->report.frozen = b.of[SLAB_FROZEN];
+    p->report.packed = b.of[SLAB_PACKED];
+    p->report.grads = b.of[p->backward.n ? SLAB_WEIGHTS : SLAB_GRADS];
+    p->report.buffers = b.of[SLAB_BUFFERS];
+    p->report.offloaded = b.of[SLAB_OFFLOADED];
+    p->report.inputs = b.of[SLAB_CONTROLS] + b.of[SLAB_INPUTS];
     p->report.total = p->report.weights + p->report.frozen + p->report.packed + p->report.grads + p->report.buffers +
                       p->report.inputs + p->report.carries + p->report.arena;
 }

@@ -11,8 +11,12 @@ enum precision { PRECISION_FP32, PRECISION_BF16 };
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE, RECOMPUTE_FULL };
 struct plan_how { const struct backend *backend; enum precision precision; enum recompute recompute; };
 
-/* frozen: weights without gradients; offloaded: in the host's memory, beside a device's */
-struct state_bytes { size_t weights, frozen, packed, grads, buffers, offloaded, controls, inputs; };
+/* What leaves lie in, by their kind. frozen: weights without gradients; packed: copies of weights, for products;
+   offloaded: in the host's memory, beside a device's. */
+enum slab {
+    SLAB_WEIGHTS, SLAB_FROZEN, SLAB_PACKED, SLAB_BUFFERS, SLAB_OFFLOADED, SLAB_CONTROLS, SLAB_INPUTS, SLAB_GRADS, SLABS
+};
+struct state_bytes { size_t of[SLABS]; };
 struct state_bytes state_layout(struct leaves *l);          /* gives every leaf its offset */
 
 /* Bytes by slab, and the algorithmic cost of one micro-batch forward pass. Backward is twice the forward, without the

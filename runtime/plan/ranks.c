@@ -40,7 +40,7 @@ static int ready_after(const struct plan *p, const struct leaf *weight)
 static void cut_gradients(struct plan *p)
 {
     const struct leaves *leaves = p->graph->leaves;
-    size_t end = state_layout(p->graph->leaves).weights, least = end / PIECES;
+    size_t end = state_layout(p->graph->leaves).of[SLAB_WEIGHTS], least = end / PIECES;
     least = least < LEAST ? LEAST : least > MOST ? MOST : least;
     p->bucket = arena_alloc(p->arena, (end / least + 2) * sizeof *p->bucket);
     struct bucket now = { end, end, 0 };
@@ -107,7 +107,7 @@ static void reduce(struct plan *p, void *data, size_t bytes, enum reduction how)
 void ranks_reduce_grads(struct plan *p, int *bucket, int done)
 {
     for (; *bucket < p->n_buckets && p->bucket[*bucket].ready <= done; ++*bucket)
-        reduce(p, (char *)p->state->grads + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from,
+        reduce(p, p->state->slab[SLAB_GRADS] + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from,
                REDUCE_SUM);
 }
 

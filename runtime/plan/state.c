@@ -23,25 +23,37 @@ bool state_is_foreign(const struct leaf *l)
 
 static bool is_offloaded(const struct leaves *leaves, const struct leaf *l) { return leaves->offload && l->of_update; }
 
+static enum slab slab_of(const struct leaves *leaves, const struct leaf *l)
+{
+    static const enum slab by_kind[] = { [LEAF_INPUT] = SLAB_INPUTS, [LEAF_CONTROL] = SLAB_CONTROLS,
+                                         [LEAF_WEIGHT] = SLAB_WEIGHTS, [LEAF_BUFFER] = SLAB_BUFFERS,
+                                         [LEAF_GRAD] = SLAB_GRADS };
+    return is_offloaded(leaves, l) ? SLAB_OFFLOADED
+           : l->kind == LEAF_WEIGHT && l->frozen ? SLAB_FROZEN : by_kind[l->kind];
+}
+
 struct state_bytes state_layout(struct leaves *leaves)
 {
     struct state_bytes b = { 0 };
+    bool grads = false;
     for (int i = 0; i < leaves->n; i++) {
         struct leaf *l = leaves->leaf[i];
-        size_t *slab = is_offloaded(leaves, l)   ? &b.offloaded
-                       : l->kind == LEAF_WEIGHT  ? (l->frozen ? &b.frozen : &b.weights)
-                       : l->kind == LEAF_BUFFER  ? &b.buffers
-                       : l->kind == LEAF_CONTROL ? &b.controls
-                                                 : &b.inputs;
-        if (l->kind == LEAF_GRAD) { l->offset = l->of->offset; b.grads = 1; continue; }
+        size_t *end = &b.of[slab_of(leaves, l)];
+        if (l->kind == LEAF_GRAD) { l->offset = l->of->offset; grads = true; continue; }
         if (state_is_foreign(l)) continue;
-        l->offset = *slab;
-        *slab += offsets_round(leaf_bytes(l));
-        l->packed = b.packed;
-        b.packed += offsets_round(l->packed_bytes);
+        l->offset = *end;
+        *end += offsets_round(leaf_bytes(l));
+        l->packed = b.of[SLAB_PACKED];
+        b.of[SLAB_PACKED] += offsets_round(l->packed_bytes);
     }
-    if (b.grads) b.grads = b.weights;                       /* a gradient lies where its weight does */
+    if (grads) b.of[SLAB_GRADS] = b.of[SLAB_WEIGHTS];       /* a gradient lies where its weight does */
     return b;
+}
+
+static void slab_new(struct state *s, enum slab i)
+{
+    s->slab[i] = i == SLAB_OFFLOADED ? s->backend->alloc_host(s->device, s->bytes.of[i])
+                                     : s->backend->alloc(s->device, s->bytes.of[i]);
 }
 
 struct state *state_new(struct leaves *l, const struct backend *b, int threads)
@@ -51,36 +63,24 @@ struct state *state_new(struct leaves *l, const struct backend *b, int threads)
     s->backend = b;
     s->bytes = state_layout(l);
     s->device = b->open(threads);
-    s->weights = b->alloc(s->device, s->bytes.weights);
-    s->frozen = b->alloc(s->device, s->bytes.frozen);
-    s->packed = b->alloc(s->device, s->bytes.packed);
-    s->buffers = b->alloc(s->device, s->bytes.buffers);
-    if (s->bytes.offloaded) s->offloaded = b->alloc_host(s->device, s->bytes.offloaded);
-    s->controls = b->alloc(s->device, s->bytes.controls);
-    s->inputs = b->alloc(s->device, s->bytes.inputs);
-    if (s->bytes.grads) s->grads = b->alloc(s->device, s->bytes.grads);
+    for (int i = 0; i < SLABS; i++)
+        if (s->bytes.of[i] || (i != SLAB_OFFLOADED && i != SLAB_GRADS)) slab_new(s, (enum slab)i);
     return s;
 }
 
 void state_want_grads(struct state *s)
 {
-    if (s->grads) return;
-    s->bytes.grads = s->bytes.weights;
-    s->grads = s->backend->alloc(s->device, s->bytes.grads);
+    if (s->slab[SLAB_GRADS]) return;
+    s->bytes.of[SLAB_GRADS] = s->bytes.of[SLAB_WEIGHTS];
+    slab_new(s, SLAB_GRADS);
 }
 
 void state_free(struct state *s)
 {
     if (!s) return;
     const struct backend *b = s->backend;
-    b->release(s->device, s->weights, s->bytes.weights);
-    b->release(s->device, s->frozen, s->bytes.frozen);
-    b->release(s->device, s->packed, s->bytes.packed);
-    b->release(s->device, s->grads, s->bytes.grads);
-    b->release(s->device, s->buffers, s->bytes.buffers);
-    if (s->offloaded) b->release_host(s->device, s->offloaded);
-    b->release(s->device, s->controls, s->bytes.controls);
-    b->release(s->device, s->inputs, s->bytes.inputs);
+    for (int i = 0; i < SLABS; i++) if (i != SLAB_OFFLOADED) b->release(s->device, s->slab[i], s->bytes.of[i]);
+    if (s->slab[SLAB_OFFLOADED]) b->release_host(s->device, s->slab[SLAB_OFFLOADED]);
     b->release(s->device, s->staged, s->staged_bytes);
     b->close(s->device);
     free(s);
@@ -88,10 +88,7 @@ void state_free(struct state *s)
 
 void *state_data(const struct state *s, const struct leaf *l)
 {
-    char *slab[] = { [LEAF_INPUT] = s->inputs, [LEAF_CONTROL] = s->controls,
-                     [LEAF_WEIGHT] = l->frozen ? s->frozen : s->weights, [LEAF_BUFFER] = s->buffers,
-                     [LEAF_GRAD] = s->grads };
-    return (is_offloaded(s->leaves, l) ? (char *)s->offloaded : slab[l->kind]) + l->offset;
+    return s->slab[slab_of(s->leaves, l)] + l->offset;
 }
 
 void state_put(struct state *s, const struct leaf *l, const void *from)
@@ -108,21 +105,22 @@ void state_put(struct state *s, const struct leaf *l, const void *from)
 /* The inputs of a single micro-batch are put where they are read. */
 size_t state_staged_bytes(struct leaves *l, int micros)
 {
-    return micros > 1 ? (size_t)micros * state_layout(l).inputs : 0;
+    return micros > 1 ? (size_t)micros * state_layout(l).of[SLAB_INPUTS] : 0;
 }
 
 void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from)
 {
-    size_t bytes = (size_t)micros * s->bytes.inputs;
+    size_t one = s->bytes.of[SLAB_INPUTS], bytes = (size_t)micros * one;
     if (micros == 1) { state_put(s, input, from); return; }
     INVARIANT(!s->staged || s->staged_bytes == bytes, "the number of micro-batches does not change");
     if (!s->staged) s->staged = s->backend->alloc(s->device, s->staged_bytes = bytes);
-    s->backend->put(s->device, s->staged + (size_t)micro * s->bytes.inputs + input->offset, from, leaf_bytes(input));
+    s->backend->put(s->device, s->staged + (size_t)micro * one + input->offset, from, leaf_bytes(input));
 }
 
 void state_unstage(struct state *s, int micro)
 {
-    if (s->staged) s->backend->copy(s->device, s->inputs, s->staged + (size_t)micro * s->bytes.inputs, s->bytes.inputs);
+    size_t one = s->bytes.of[SLAB_INPUTS];
+    if (s->staged) s->backend->copy(s->device, s->slab[SLAB_INPUTS], s->staged + (size_t)micro * one, one);
 }
 
 void state_pack(struct state *s)
@@ -130,7 +128,7 @@ void state_pack(struct state *s)
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
         struct tensor weight = { .data = state_data(s, l), .shape = l->decl.shape, .format = FORMAT_REAL,
-                                 .packed = (char *)s->packed + l->packed };
+                                 .packed = s->slab[SLAB_PACKED] + l->packed };
         if (l->packed_bytes) s->backend->pack(s->device, &weight);
     }
     s->stale = false;
@@ -148,7 +146,7 @@ int state_copy(const struct leaves *to, struct state *into, const struct leaves 
 {
     for (int i = 0; i < to->n; i++) {
         const struct leaf *l = to->leaf[i];
-        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || l->transient) continue;
+        if (!leaf_is_saved(l)) continue;
         const struct leaf *source = leaves_find(from, l->path);
         if (source && leaves_average(from, source)) source = leaves_average(from, source);
         if (!source || leaf_bytes(source) != leaf_bytes(l))
@@ -243,11 +241,10 @@ static void fill_codes(struct state *s, const struct leaf *l, uint64_t seed)
    extent of a dimension. */
 void state_fill(struct state *s, uint64_t seed)
 {
-    s->backend->clear(s->device, s->weights, s->bytes.weights);
-    s->backend->clear(s->device, s->frozen, s->bytes.frozen);
-    s->backend->clear(s->device, s->buffers, s->bytes.buffers);
-    if (s->offloaded) s->backend->clear(s->device, s->offloaded, s->bytes.offloaded);
-    s->stale = s->bytes.packed > 0;
+    static const enum slab cleared[] = { SLAB_WEIGHTS, SLAB_FROZEN, SLAB_BUFFERS, SLAB_OFFLOADED };
+    for (int i = 0; i < COUNT(cleared); i++)
+        if (s->slab[cleared[i]]) s->backend->clear(s->device, s->slab[cleared[i]], s->bytes.of[cleared[i]]);
+    s->stale = s->bytes.of[SLAB_PACKED] > 0;
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;

@@ -7,7 +7,8 @@
 struct state {
     struct leaves *leaves; const struct backend *backend;
     struct state_bytes bytes;
-    void *weights, *frozen, *packed, *grads, *buffers, *offloaded, *controls, *inputs, *device;
+    char *slab[SLABS];                                      /* NULL: no gradients are wanted, nothing is offloaded */
+    void *device;
     char *staged; size_t staged_bytes;    /* inputs of the micro-batches of a step, one after the other */
     bool stale;                                             /* packed weights are not those of the weights */
 };

@@ -5,11 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_mean(const struct leaf *l)
-{
-    bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient);
-    return kept && l->decl.dtype == DTYPE_REAL;
-}
+static bool is_mean(const struct leaf *l) { return leaf_is_saved(l) && l->decl.dtype == DTYPE_REAL; }
 
 /* sum of a leaf += share x what the state holds. */
 static void add(struct session *s, const struct leaf *l, double share, double *sum)
@@ -41,10 +37,10 @@ int average_checkpoints(struct session *s, struct averaged *of, int n, struct er
     for (int k = 0; k < n; k++) total += of[k].weight;
     for (int k = 0; k < n && !failure; k++) {
         struct checkpoint c;
-        json_t *extra;
-        failure = checkpoint_load(of[k].path, s->leaves, s->state, &c, &extra, e);
+        json_t *trainer_state;
+        failure = checkpoint_load(of[k].path, s->leaves, s->state, &c, &trainer_state, e);
         if (failure) break;
-        json_decref(extra);
+        json_decref(trainer_state);
         of[k].step = c.step;
         memcpy(of[k].hash, c.hash, sizeof of[k].hash);
         for (int i = 0; i < leaves->n; i++) if (sum[i]) add(s, leaves->leaf[i], of[k].weight / total, sum[i]);
@@ -60,13 +56,13 @@ int average_checkpoints(struct session *s, struct averaged *of, int n, struct er
 int average_save(struct session *s, const json_t *config, const struct averaged *of, int n, const char *dir,
                  struct checkpoint *out, struct err *e)
 {
-    json_t *list = json_array(), *extra;
+    json_t *list = json_array(), *trainer_state;
     for (int k = 0; k < n; k++)
         json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:f}", "path", of[k].path, "step",
                                                 (json_int_t)of[k].step, "xxh128", of[k].hash, "weight", of[k].weight));
-    extra = json_pack("{s:o, s:O}", "averaged", list, "config", config);
-    int failure = checkpoint_save(dir, of[n - 1].step, s->leaves, s->state, extra, 0, NULL, out, e);
-    json_decref(extra);
+    trainer_state = json_pack("{s:o, s:O}", "averaged", list, "config", config);
+    int failure = checkpoint_save(dir, of[n - 1].step, s->leaves, s->state, trainer_state, 0, NULL, out, e);
+    json_decref(trainer_state);
     return failure;
 }
 

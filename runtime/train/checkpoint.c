@@ -140,15 +140,16 @@ static int replace(const char *dir, int64_t step, const char *temporary, const c
     return 0;
 }
 
-int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
-                    int keep, const struct held *held, struct checkpoint *out, struct err *e)
+int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state,
+                    const json_t *trainer_state, int keep, const struct held *held, struct checkpoint *out,
+                    struct err *e)
 {
     char *path = path_of(dir, step, ""), *temporary = path_of(dir, step, ".tmp");
     out->step = step;
     INVARIANT((size_t)snprintf(out->path, sizeof out->path, "%s", path) < sizeof out->path,
               "a checkpoint's path is too long");
     int failure = (mkdir(dir, 0777) < 0 && errno != EEXIST) || checkpoint_tidy(dir) < 0 || mkdir(temporary, 0777) < 0 ||
-                  checkpoint_write(temporary, step, leaves, state, extra, out) ||
+                  checkpoint_write(temporary, step, leaves, state, trainer_state, out) ||
                   replace(dir, step, temporary, path) < 0;
     int cause = errno;
     if (failure) {

@@ -14,14 +14,16 @@ struct held { int n; int64_t *step; };
 bool checkpoint_is_held(const struct held *held, int64_t step);
 
 /* Writes dir/step-N beside the others (making dir), replaces one of the same step, and removes all but the `keep`
-   newest up to this step (0 keeps all). -1 leaves errno as the system gave it. */
-int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
-                    int keep, const struct held *held, struct checkpoint *out, struct err *e);
+   newest up to this step (0 keeps all). trainer_state: what is kept beside the tensors, which run it is of and what its
+   loop remembers, or what an average is made of; "extra" in the manifest. -1 leaves errno as the system gave it. */
+int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state,
+                    const json_t *trainer_state, int keep, const struct held *held, struct checkpoint *out,
+                    struct err *e);
 
 /* Verifies every byte, then fills the state. The checkpoint must hold exactly the leaves' paths and shapes; on an error
-   nothing is filled. *extra (new reference) is what was given to checkpoint_save. */
+   nothing is filled. *trainer_state (new reference) is what was given to checkpoint_save. */
 int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out,
-                    json_t **extra, struct err *e);
+                    json_t **trainer_state, struct err *e);
 
 /* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed
    stays. */
@@ -32,7 +34,7 @@ bool checkpoint_is(const char *path);                       /* whether a folder 
 int checkpoint_verify(const char *path, struct err *e);
 /* Opens its tensors, every byte verified: which it is, and what was given to checkpoint_save (new reference). */
 struct safetensors;
-int checkpoint_open(const char *path, struct safetensors **tensors, struct checkpoint *out, json_t **extra,
+int checkpoint_open(const char *path, struct safetensors **tensors, struct checkpoint *out, json_t **trainer_state,
                     struct err *e);
 
 /* What a tensor of a checkpoint belongs to: "model", or what training keeps beside it, "optim", "average", .. */

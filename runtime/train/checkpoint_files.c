@@ -21,27 +21,29 @@ char *checkpoint_join(const char *dir, const char *name, const char *suffix)
     return path;
 }
 
-static bool saved(const struct leaf *l) { return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient); }
-
 static const char *leaf_dtype(const struct leaf *l)
 {
     return l->decl.dtype == DTYPE_I32 ? "I32" : l->decl.dtype == DTYPE_U8 ? "U8" : sizeof(real) == 8 ? "F64" : "F32";
 }
 
-static struct stored leaf_tensor(const struct leaf *l)
+/* As it lies in memory. */
+static struct stored tensor_of(const struct leaf *l) { return stored_new(l->path, leaf_dtype(l), l->decl.shape); }
+
+/* Of all that are saved; returns how many. */
+static int tensors_of(const struct leaves *leaves, struct stored **tensor)
 {
-    struct stored t = { .name = l->path, .dtype = leaf_dtype(l), .rank = l->decl.shape.rank, .bytes = leaf_bytes(l) };
-    for (int i = 0; i < t.rank; i++) t.dim[i] = l->decl.shape.dim[i];
-    return t;
+    int n = 0;
+    *tensor = xcalloc((size_t)leaves->n + 1, sizeof **tensor);
+    for (int i = 0; i < leaves->n; i++) if (leaf_is_saved(leaves->leaf[i])) (*tensor)[n++] = tensor_of(leaves->leaf[i]);
+    return n;
 }
 
 uint64_t checkpoint_bytes(const struct leaves *leaves)
 {
-    struct stored *tensor = xcalloc((size_t)leaves->n + 1, sizeof *tensor);
+    struct stored *tensor;
     uint64_t bytes = 0;
     size_t header;
-    int n = 0;
-    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
+    int n = tensors_of(leaves, &tensor);
     free(safetensors_header(n, tensor, NULL, &header));
     for (int i = 0; i < n; i++) bytes += tensor[i].bytes;
     free(tensor);
@@ -50,15 +52,14 @@ uint64_t checkpoint_bytes(const struct leaves *leaves)
 
 static void put_state(FILE *to, struct leaves *leaves, struct state *state)
 {
-    struct stored *tensor = xcalloc((size_t)leaves->n + 1, sizeof *tensor);
-    int n = 0;
+    struct stored *tensor;
+    int n = tensors_of(leaves, &tensor);
     size_t bytes;
-    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
     char *header = safetensors_header(n, tensor, NULL, &bytes);
     fwrite(header, 1, bytes, to);
     for (int i = 0; i < leaves->n && !ferror(to); i++) {
         const struct leaf *l = leaves->leaf[i];
-        if (!saved(l)) continue;
+        if (!leaf_is_saved(l)) continue;
         void *data = xmalloc(leaf_bytes(l));
         state_get(state, l, data);
         fwrite(data, 1, leaf_bytes(l), to);
@@ -72,12 +73,12 @@ static void put_state(FILE *to, struct leaves *leaves, struct state *state)
 static const char seal[] = ",\"xxh128\":\"", seal_end[] = "\"}\n";
 enum { SEAL = sizeof seal - 1 + 32 + sizeof seal_end - 1 };
 
-static char *manifest_text(int64_t step, const json_t *extra, uint64_t bytes, const char *digest)
+static char *manifest_text(int64_t step, const json_t *trainer_state, uint64_t bytes, const char *digest)
 {
     char check[33], *text;
     json_t *j = json_pack("{s:s, s:i, s:I, s:{s:{s:I, s:s}}, s:O}", "format", "sluice-checkpoint", "version", VERSION,
                           "step", (json_int_t)step, "files", state_file, "bytes", (json_int_t)bytes, "xxh128", digest,
-                          "extra", extra);
+                          "extra", trainer_state);
     INVARIANT(j, "a checkpoint's manifest cannot be made");
     char *body = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     size_t length = strlen(body) - 1;                       /* the closing brace comes after the seal */
@@ -109,24 +110,24 @@ static int measure(const char *state_path, struct checkpoint *out)
     return 0;
 }
 
-static int write_manifest(const char *path, int64_t step, const json_t *extra, const struct checkpoint *c)
+static int write_manifest(const char *path, int64_t step, const json_t *trainer_state, const struct checkpoint *c)
 {
     struct err e;
     struct file *file = file_begin(path, FILE_REGULAR, &e);
     if (!file) return -1;
-    char *text = manifest_text(step, extra, c->bytes, c->hash);
+    char *text = manifest_text(step, trainer_state, c->bytes, c->hash);
     fputs(text, file_stream(file));
     free(text);
     return file_commit(file, &e);
 }
 
-int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
-                     struct checkpoint *out)
+int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state,
+                     const json_t *trainer_state, struct checkpoint *out)
 {
     char *state_path = checkpoint_join(folder, state_file, ""),
          *manifest_path = checkpoint_join(folder, manifest_file, "");
     int failure = write_state(state_path, leaves, state) || measure(state_path, out) ||
-                  write_manifest(manifest_path, step, extra, out);
+                  write_manifest(manifest_path, step, trainer_state, out);
     free(state_path);
     free(manifest_path);
     return failure ? -1 : 0;
@@ -184,7 +185,7 @@ static int check_state(const char *path, const json_t *said, const struct safete
     return err_set(e, "%s: damaged (XXH128 %s, the manifest says %s)", path, digest, want ? want : "nothing");
 }
 
-int checkpoint_open(const char *folder, struct safetensors **tensors, struct checkpoint *out, json_t **extra,
+int checkpoint_open(const char *folder, struct safetensors **tensors, struct checkpoint *out, json_t **trainer_state,
                     struct err *e)
 {
     json_t *manifest = manifest_read(folder, e);
@@ -198,7 +199,7 @@ int checkpoint_open(const char *folder, struct safetensors **tensors, struct che
                                     .bytes = safetensors_bytes(*tensors) };
         snprintf(out->path, sizeof out->path, "%s", folder);
         snprintf(out->hash, sizeof out->hash, "%s", json_string_value(json_object_get(said, "xxh128")));
-        *extra = json_incref(json_object_get(manifest, "extra"));
+        *trainer_state = json_incref(json_object_get(manifest, "extra"));
     } else {
         safetensors_close(*tensors);
         *tensors = NULL;
@@ -212,9 +213,9 @@ int checkpoint_verify(const char *path, struct err *e)
 {
     struct checkpoint c;
     struct safetensors *tensors;
-    json_t *extra;
-    if (checkpoint_open(path, &tensors, &c, &extra, e)) return -1;
-    json_decref(extra);
+    json_t *trainer_state;
+    if (checkpoint_open(path, &tensors, &c, &trainer_state, e)) return -1;
+    json_decref(trainer_state);
     safetensors_close(tensors);
     return 0;
 }
@@ -252,17 +253,17 @@ static int compare(const struct safetensors *s, const struct leaves *leaves, str
     const char **have = xcalloc((size_t)n + 1, sizeof *have), **want = xcalloc((size_t)leaves->n + 1, sizeof *want);
     char near[256];
     for (int i = 0; i < n; i++) have[i] = safetensors_tensor(s, i)->name;
-    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) want[wanted++] = leaves->leaf[i]->path;
+    for (int i = 0; i < leaves->n; i++) if (leaf_is_saved(leaves->leaf[i])) want[wanted++] = leaves->leaf[i]->path;
     for (int i = 0; i < leaves->n && !failure; i++) {
         const struct leaf *l = leaves->leaf[i];
-        if (!saved(l)) continue;
-        struct stored t = leaf_tensor(l);
+        if (!leaf_is_saved(l)) continue;
+        struct stored t = tensor_of(l);
         const struct stored *found = safetensors_find(s, l->path);
         failure = found ? same_tensor(found, &t, e) : err_set(e, "has no '%s'%s", l->path, hint(l->path, have, near));
     }
     for (int i = 0; i < n && !failure; i++) {
         const struct leaf *l = leaves_find(leaves, have[i]);
-        if (!l || !saved(l))
+        if (!l || !leaf_is_saved(l))
             failure = err_set(e, "holds '%s', which the model does not have%s", have[i], hint(have[i], want, near));
     }
     free(have);
@@ -271,20 +272,20 @@ static int compare(const struct safetensors *s, const struct leaves *leaves, str
 }
 
 int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out,
-                    json_t **extra, struct err *e)
+                    json_t **trainer_state, struct err *e)
 {
     struct safetensors *tensors;
-    *extra = NULL;
-    if (checkpoint_open(path, &tensors, out, extra, e)) return -1;
+    *trainer_state = NULL;
+    if (checkpoint_open(path, &tensors, out, trainer_state, e)) return -1;
     int failure = compare(tensors, leaves, e);
     if (failure) {
         err_prefix(e, "%s: ", path);
-        json_decref(*extra);
-        *extra = NULL;
+        json_decref(*trainer_state);
+        *trainer_state = NULL;
     }
     for (int i = 0; i < leaves->n && !failure; i++) {
         const struct leaf *l = leaves->leaf[i];
-        if (saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
+        if (leaf_is_saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
     }
     safetensors_close(tensors);
     return failure;

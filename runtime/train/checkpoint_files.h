@@ -4,8 +4,8 @@
 
 #include "checkpoint.h"
 
-int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
-                     struct checkpoint *out);
+int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state,
+                     const json_t *trainer_state, struct checkpoint *out);
 char *checkpoint_join(const char *dir, const char *name, const char *suffix);         /* malloc'd */
 
 #endif

@@ -71,7 +71,7 @@ static int read_loads(const struct donor_file *f, struct reader *r, int layer, i
     struct model_conf model;
     double *tokens;
     if (load_model(f, &model, e)) return -1;
-    int64_t row = last_row(r, strtoll(strrchr(f->path, '-') + 1, NULL, 10), &series);
+    int64_t row = last_row(r, f->step, &series);
     if (row < 0) return err_set(e, "%s: its run says of no step before how many tokens each expert got", f->path);
     if (reader_read_rows(r, series, row, 1, &tokens, e)) return -1;
     int failure = add_loads(series, tokens, &model, layer, n, to);

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const char config_key[] = "sluice.config";
 
@@ -18,13 +17,10 @@ static bool is_written(const struct leaf *l, const struct model_form *form)
     return leaf_is_own(l) && !(form->merged && leaf_is_factor(l));
 }
 
-static struct stored tensor_of(const struct leaf *l, const struct model_form *form)
+static struct stored tensor_as(const struct leaf *l, const struct model_form *form)
 {
     bool matrix = l->kind == LEAF_WEIGHT && l->values.rank > 1;
-    struct stored t = { .name = l->path, .dtype = matrix ? form->dtype : "F32", .rank = l->values.rank };
-    t.bytes = (uint64_t)shape_count(l->values) * (strcmp(t.dtype, "F32") == 0 ? 4 : 2);
-    for (int i = 0; i < t.rank; i++) t.dim[i] = l->values.dim[i];
-    return t;
+    return stored_new(l->path, matrix ? form->dtype : "F32", l->values);
 }
 
 /* A model without adapters has another configuration. */
@@ -50,7 +46,7 @@ static json_t *about_of(const json_t *config)
 static int write_tensor(FILE *to, const struct model_source *from, const struct model_form *form, const struct leaf *l,
                         struct err *e)
 {
-    struct stored t = tensor_of(l, form);
+    struct stored t = tensor_as(l, form);
     int64_t n = shape_count(l->values), lost;
     real *values = xmalloc((size_t)n * sizeof *values);
     float *single = xmalloc((size_t)n * sizeof *single);
@@ -77,7 +73,7 @@ int model_file_write(const char *path, const struct model_source *from, const st
     errno = 0;
     json_t *config = config_as(from, form, e), *about = config ? about_of(config) : NULL;
     struct file *file = config ? file_begin(path, FILE_ANY, e) : NULL;
-    for (int i = 0; i < l->n; i++) if (is_written(l->leaf[i], form)) tensor[n++] = tensor_of(l->leaf[i], form);
+    for (int i = 0; i < l->n; i++) if (is_written(l->leaf[i], form)) tensor[n++] = tensor_as(l->leaf[i], form);
     char *header = safetensors_header(n, tensor, about, &bytes);
     if (file) fwrite(header, 1, bytes, file_stream(file));
     for (int i = 0; i < l->n && file && !failure; i++)

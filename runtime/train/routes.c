@@ -1,5 +1,6 @@
 /* A second evaluation graph of a trained model, of which keys, choices and gates of the routers can be read. */
 #include "routes.h"
+#include "look.h"
 #include "trained.h"
 #include "cpu/pool.h"
 #include "model/build.h"
@@ -12,34 +13,23 @@
 /* One router of a graph. about: without rows. */
 struct seen { struct route about; const struct node *key, *index, *gate, *score, *rows, *offsets; };
 /* A graph that hands out its routers, closed to the best experts of each token or not. */
-struct look {
-    struct arena *arena;
-    struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state;
-    int n, room; struct seen *seen;
-};
+struct routers { struct look look; int n, room; struct seen *seen; };
 struct routes_of {
     struct session *session;                                /* holds the checkpoint that was read last */
     const struct corpus *corpus; struct eval_set set; int threads;
-    struct look *look;
+    struct routers *routers;
     struct inputs in;
 };
 
 /* ---- a graph ---- */
 
-/* A view has no memory of its own: what it shows must stay. */
-static void hand_out(struct graph *g, struct node *n)
-{
-    n->output_of_graph = true;
-    g->node[node_root(n).node->id]->output_of_graph = true;
-}
-
 static void see(void *to, const char *name, int layer, const struct routed *routed)
 {
-    struct look *k = to;
+    struct routers *k = to;
     const struct routing *r = routed->routing;
     struct graph *g = r->index->graph;
     if (g->failed) return;
-    if (k->n == k->room) k->seen = arena_more(k->arena, k->seen, &k->room, sizeof *k->seen);
+    if (k->n == k->room) k->seen = arena_more(k->look.arena, k->seen, &k->room, sizeof *k->seen);
     struct seen *s = &k->seen[k->n++];
     *s = (struct seen){ { .layer = layer, .experts = r->experts, .idle = r->idle, .top_k = r->k,
                           .k = (int)r->chosen->shape.dim[1], .keyless = r->keyless,
@@ -47,46 +37,30 @@ static void see(void *to, const char *name, int layer, const struct routed *rout
                         r->key, r->chosen, r->gate, r->score, routed->rows, routed->d->offsets };
     snprintf(s->about.name, sizeof s->about.name, "%s", name);
     struct node *all[] = { r->key, r->chosen, r->gate, r->score, routed->rows, routed->d->offsets };
-    for (int i = 0; i < COUNT(all); i++) hand_out(g, all[i]);
+    for (int i = 0; i < COUNT(all); i++) look_keep(g, all[i]);
 }
 
-static void look_free(struct look *k)
+static void routers_free(struct routers *k)
 {
     if (!k) return;
-    plan_free(k->plan);
-    state_free(k->state);
-    graph_free(k->graph);
-    leaves_free(k->leaves);
-    arena_free(k->arena);
+    look_free(&k->look);
     free(k);
 }
 
-static int look_new(struct look **out, const struct routes_of *o, int closed, struct err *e)
+static int routers_new(struct routers **out, const struct routes_of *o, int closed, struct err *e)
 {
     const struct session *s = o->session;
-    struct look *k = xcalloc(1, sizeof *k);
+    struct routers *k = xcalloc(1, sizeof *k);
     struct observer observer = { see, k, closed };
-    struct plan_how how = { s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE };
-    k->arena = arena_new();
-    k->leaves = leaves_new();
-    k->graph = graph_new(k->leaves);
-    model_build(k->graph, k->arena, &s->model, NULL, MODE_EVAL,
+    look_begin(&k->look);
+    model_build(k->look.graph, k->look.arena, &s->model, NULL, MODE_EVAL,
                 (struct model_size){ .batch = s->batch, .seq = s->model.seq, .observer = &observer });
-    if (plan_new(&k->plan, k->graph, how, e)) { look_free(k); return -1; }
-    k->state = state_new(k->leaves, how.backend, o->threads);
-    plan_bind(k->plan, k->state, NULL);
+    if (look_end(&k->look, s, o->threads, e)) { routers_free(k); return -1; }
     *out = k;
     return 0;
 }
 
 /* ---- values ---- */
-
-static double *read_node(const struct look *k, const struct node *n)
-{
-    double *x = xmalloc((size_t)shape_count(n->shape) * sizeof *x);
-    plan_read(k->plan, n, x);
-    return x;
-}
 
 void routes_judge(struct route *r, int64_t row, const double *key, bool *taken)
 {
@@ -109,9 +83,9 @@ void routes_judge(struct route *r, int64_t row, const double *key, bool *taken)
 }
 
 /* Sums over a batch of what experts wrote; their means are taken when all is read. */
-static void collect_written(const struct look *k, const struct seen *s, struct route *r)
+static void collect_written(const struct routers *k, const struct seen *s, struct route *r)
 {
-    double *rows = read_node(k, s->rows), *from = read_node(k, s->offsets);
+    double *rows = look_read(&k->look, s->rows), *from = look_read(&k->look, s->offsets);
     int64_t width = shape_last(s->rows->shape);
     for (int e = 0; e < r->experts - r->idle; e++) {
         double sum = 0;
@@ -125,12 +99,12 @@ static void collect_written(const struct look *k, const struct seen *s, struct r
 
 /* Rows of one batch, whose first window is number `window` of the probe, that are there. MTP blocks have fewer rows of
    a window than the trunk: those whose token so far ahead is there too. */
-static void collect(const struct routes_of *o, const struct look *k, const struct seen *s, int64_t window,
+static void collect(const struct routes_of *o, const struct routers *k, const struct seen *s, int64_t window,
                     struct route *r)
 {
     int64_t batch = o->session->batch, seq = o->session->model.seq, rows = s->index->shape.dim[0], each = rows / batch;
-    double *index = read_node(k, s->index), *key = read_node(k, s->key), *gate = read_node(k, s->gate),
-           *score = read_node(k, s->score);
+    double *index = look_read(&k->look, s->index), *key = look_read(&k->look, s->key),
+           *gate = look_read(&k->look, s->gate), *score = look_read(&k->look, s->score);
     bool *taken = xcalloc((size_t)r->experts, sizeof *taken);
     for (int64_t i = 0; i < rows; i++) {
         int64_t in = i / each * seq + i % each, at = window * seq + in;
@@ -155,12 +129,22 @@ static void collect(const struct routes_of *o, const struct look *k, const struc
     collect_written(k, s, r);
 }
 
-static double loss_of(const struct look *k)
+/* One of the parts that plan_begin was told of: what is in o->in. */
+static void forward_part(const struct routes_of *o, const struct routers *k, int64_t part)
+{
+    inputs_stage(k->look.state, k->look.leaves, MODE_EVAL, 0, 1, &o->in);
+    plan_forward(k->look.plan, (int)part);
+}
+
+/* Of all parts. */
+static double loss_of(const struct routers *k)
 {
     double loss = NAN;
-    for (int i = 0; i < k->graph->n_probes; i++) {
-        const struct probe *p = &k->graph->probe[i];
-        if (p->layer < 0 && !strcmp(p->name, "loss")) plan_read_probe(k->plan, p, &loss);
+    plan_combine(k->look.plan);
+    plan_gather(k->look.plan);
+    for (int i = 0; i < k->look.graph->n_probes; i++) {
+        const struct probe *p = &k->look.graph->probe[i];
+        if (p->layer < 0 && !strcmp(p->name, "loss")) plan_read_probe(k->look.plan, p, &loss);
     }
     return loss;
 }
@@ -172,14 +156,13 @@ static int64_t parts_of(const struct routes_of *o)
 }
 
 /* Goes through the probe; to NULL: for its loss alone. */
-static double run(struct routes_of *o, const struct look *k, int64_t step, struct routes *to)
+static double run(struct routes_of *o, const struct routers *k, int64_t step, struct routes *to)
 {
     int64_t batch = o->session->batch, seq = o->session->model.seq, parts = parts_of(o);
-    plan_begin(k->plan, step, o->session->train.steps, (int)parts);
+    plan_begin(k->look.plan, step, o->session->train.steps, (int)parts);
     for (int64_t i = 0; i < parts; i++) {
         corpus_eval_batch(o->corpus, &o->set, i * batch, (int)batch, (int)seq, o->in);
-        inputs_stage(k->state, k->leaves, MODE_EVAL, 0, 1, &o->in);
-        plan_forward(k->plan, (int)i);
+        forward_part(o, k, i);
         for (int64_t t = 0; to && t < batch * seq; t++) {
             to->id[i * batch * seq + t] = o->in.ids[t];
             to->target[i * batch * seq + t] = o->in.weight[t] != 0 ? o->in.target[t] : -1;
@@ -187,8 +170,6 @@ static double run(struct routes_of *o, const struct look *k, int64_t step, struc
         }
         for (int r = 0; to && r < k->n; r++) collect(o, k, &k->seen[r], i * batch, &to->route[r]);
     }
-    plan_combine(k->plan);
-    plan_gather(k->plan);
     return loss_of(k);
 }
 
@@ -204,12 +185,9 @@ double routes_leak(struct routes_of *o)
         for (int other = 0; other < 2; other++) {
             for (int64_t t = 0; other && t < batch * seq; t++)
                 if (t % seq >= seq / 2) o->in.ids[t] = (o->in.ids[t] + vocab / 2) % vocab;
-            plan_begin(o->look->plan, 0, o->session->train.steps, 1);
-            inputs_stage(o->look->state, o->look->leaves, MODE_EVAL, 0, 1, &o->in);
-            plan_forward(o->look->plan, 0);
-            plan_combine(o->look->plan);
-            plan_gather(o->look->plan);
-            loss[other] = loss_of(o->look);
+            plan_begin(o->routers->look.plan, 0, o->session->train.steps, 1);
+            forward_part(o, o->routers, 0);
+            loss[other] = loss_of(o->routers);
         }
         if (isnan(loss[0])) continue;                       /* no target counts */
         sum += fabs(loss[1] - loss[0]);
@@ -245,17 +223,17 @@ static int first_pass(const struct model_conf *conf, int layer)
 }
 
 /* Of all stacks of matrices, in what the router is in, of which each expert has one. */
-static void weigh(const struct routes_of *o, const struct look *k, struct route *r)
+static void weigh(const struct routes_of *o, const struct routers *k, struct route *r)
 {
     int layer = first_pass(&o->session->model, r->layer), experts = r->experts - r->idle;
     char within[sizeof r->name + 2];
     snprintf(within, sizeof within, ".%s.", r->name);
-    for (int i = 0; i < k->leaves->n; i++) {
-        const struct leaf *l = k->leaves->leaf[i];
+    for (int i = 0; i < k->look.leaves->n; i++) {
+        const struct leaf *l = k->look.leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT || l->layer != layer || l->values.rank != 3) continue;
         if (l->values.dim[0] != experts || !strstr(l->path, within)) continue;
         real *x = xmalloc((size_t)shape_count(l->values) * sizeof *x);
-        state_get_values(k->state, l, x);
+        state_get_values(k->look.state, l, x);
         int64_t each = shape_count(l->values) / experts;
         for (int64_t w = 0; w < each * experts; w++) r->weight_norm[w / each] += (double)x[w] * (double)x[w];
         free(x);
@@ -272,18 +250,18 @@ static bool is_asked(const struct leaf *l, bool router)
 }
 
 /* Of the weight, in what the router is in, that is `experts` equal parts. */
-static double cosine_of(const struct routes_of *o, const struct look *k, const struct route *r, bool router,
+static double cosine_of(const struct routes_of *o, const struct routers *k, const struct route *r, bool router,
                         int64_t experts)
 {
     int layer = first_pass(&o->session->model, r->layer);
     char within[sizeof r->name + 2];
     snprintf(within, sizeof within, ".%s.", r->name);
-    for (int i = 0; i < k->leaves->n; i++) {
-        const struct leaf *l = k->leaves->leaf[i];
+    for (int i = 0; i < k->look.leaves->n; i++) {
+        const struct leaf *l = k->look.leaves->leaf[i];
         if (!is_asked(l, router) || l->layer != layer || l->values.dim[0] != experts) continue;
         if (!strstr(l->path, within)) continue;
         real *x = xmalloc((size_t)shape_count(l->values) * sizeof *x);
-        state_get_values(k->state, l, x);
+        state_get_values(k->look.state, l, x);
         double cosine = mean_cosine(x, experts, shape_count(l->values) / experts);
         free(x);
         return cosine;
@@ -305,7 +283,7 @@ int routes_open(struct routes_of **out, const json_t *config, const struct corpu
         routes_close(o);
         return err_set(e, "%s: nothing is held out to ask the routers with", corpus_info(c)->path);
     }
-    if (look_new(&o->look, o, 0, e)) { routes_close(o); return -1; }
+    if (routers_new(&o->routers, o, 0, e)) { routes_close(o); return -1; }
     *out = o;
     return 0;
 }
@@ -313,26 +291,26 @@ int routes_open(struct routes_of **out, const json_t *config, const struct corpu
 void routes_close(struct routes_of *o)
 {
     if (!o) return;
-    look_free(o->look);
+    routers_free(o->routers);
     inputs_free(o->in);
     session_free(o->session);
     free(o);
 }
 
-int routes_routers(const struct routes_of *o) { return o->look->n; }
+int routes_routers(const struct routes_of *o) { return o->routers->n; }
 
 static void *room_for(int64_t n, size_t size) { return xcalloc((size_t)n + 1, size); }
 
 static void make_room(const struct routes_of *o, struct routes *to)
 {
     int64_t most = parts_of(o) * o->session->batch * o->session->model.seq;
-    *to = (struct routes){ .n = o->look->n, .bytes = !strcmp(corpus_info(o->corpus)->tokenizer, "byte") };
+    *to = (struct routes){ .n = o->routers->n, .bytes = !strcmp(corpus_info(o->corpus)->tokenizer, "byte") };
     to->id = room_for(most, sizeof *to->id);
     to->target = room_for(most, sizeof *to->target);
     to->route = room_for(to->n, sizeof *to->route);
     for (int i = 0; i < to->n; i++) {
         struct route *r = &to->route[i];
-        *r = o->look->seen[i].about;
+        *r = o->routers->seen[i].about;
         r->at = room_for(most, sizeof *r->at);
         r->index = room_for(most * r->k, sizeof *r->index);
         r->gate = room_for(most * r->k, sizeof *r->gate);
@@ -370,15 +348,15 @@ static void ask(struct routes_of *o, int64_t step, struct routes *out)
 {
     make_room(o, out);
     out->step = step;
-    out->loss = run(o, o->look, step, out);
+    out->loss = run(o, o->routers, step, out);
     for (int i = 0; i < out->n; i++) {
         struct route *r = &out->route[i];
         for (int e = 0; e < r->experts; e++) if (r->written[e]) r->output_square[e] /= (double)r->written[e];
         r->score_high /= (double)(r->rows * r->experts);
         r->score_low /= (double)(r->rows * r->experts);
-        weigh(o, o->look, r);
-        r->down_cosine = cosine_of(o, o->look, r, false, r->experts - r->idle);
-        r->row_cosine = cosine_of(o, o->look, r, true, r->experts);
+        weigh(o, o->routers, r);
+        r->down_cosine = cosine_of(o, o->routers, r, false, r->experts - r->idle);
+        r->row_cosine = cosine_of(o, o->routers, r, true, r->experts);
     }
 }
 
@@ -388,7 +366,7 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
     struct checkpoint c = { .step = 0 };
     if (!path) state_fill(s->state, seed);
     else if (trained_load(path, s, &c, e)) return -1;
-    if (state_copy(o->look->leaves, o->look->state, s->leaves, s->state, e)) return -1;
+    if (state_copy(o->routers->look.leaves, o->routers->look.state, s->leaves, s->state, e)) return -1;
     ask(o, c.step, out);
     return 0;
 }
@@ -406,18 +384,18 @@ int routes_elsewhere(struct routes_of *o, const struct corpus *c, int64_t tokens
 
 int routes_without(struct routes_of *o, int closed, double *loss, struct err *e)
 {
-    struct look *k;
+    struct routers *k;
     bool any = false;
     *loss = NAN;
-    for (int i = 0; i < o->look->n; i++) {
-        const struct route *r = &o->look->seen[i].about;
+    for (int i = 0; i < o->routers->n; i++) {
+        const struct route *r = &o->routers->seen[i].about;
         if (!r->keyless && r->experts - closed < r->top_k) return 0;
         any |= !r->keyless;
     }
     if (!any) return 0;
-    if (look_new(&k, o, closed, e)) return -1;
-    int failure = state_copy(k->leaves, k->state, o->session->leaves, o->session->state, e);
+    if (routers_new(&k, o, closed, e)) return -1;
+    int failure = state_copy(k->look.leaves, k->look.state, o->session->leaves, o->session->state, e);
     if (!failure) *loss = run(o, k, 0, NULL);
-    look_free(k);
+    routers_free(k);
     return failure;
 }

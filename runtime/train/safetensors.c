@@ -142,6 +142,14 @@ const struct stored *safetensors_find(const struct safetensors *s, const char *n
     return NULL;
 }
 
+struct stored stored_new(const char *name, const char *dtype, struct shape shape)
+{
+    struct stored t = { .name = name, .dtype = dtype, .rank = shape.rank };
+    for (int i = 0; i < t.rank; i++) t.dim[i] = shape.dim[i];
+    t.bytes = (uint64_t)shape_count(shape) * dtype_bytes(dtype);
+    return t;
+}
+
 struct shape stored_shape(const struct stored *t)
 {
     struct shape s = { .rank = t->rank <= SHAPE_RANK ? t->rank : 0 };

@@ -22,6 +22,7 @@ const void *safetensors_data(const struct safetensors *s, const struct stored *t
 struct hash safetensors_hash(const struct safetensors *s);                            /* XXH128 of the whole file */
 uint64_t safetensors_bytes(const struct safetensors *s);
 
+struct stored stored_new(const char *name, const char *dtype, struct shape shape);    /* without a place in a file */
 struct shape stored_shape(const struct stored *t);                           /* rank 0: it has more than SHAPE_RANK */
 const char *stored_text(const struct stored *t, char out[192]);              /* "F32 [256,128]" */
 const char *safetensors_about(const struct safetensors *s, const char *key);          /* of its metadata; NULL */

@@ -43,8 +43,8 @@ static double share(const struct donation *p, struct key key, uint64_t index, in
 static void add_part(const struct donation *p, struct shape own, struct shape its, const float *from, struct key key,
                      double *to)
 {
-    struct stack k = p->by_experts ? stack_by_experts(own) : shape_stack(own),
-                 of = p->by_experts && own.rank == its.rank ? stack_by_experts(its) : shape_stack(its);
+    struct stack k = p->per_expert ? stack_of_experts(own) : shape_stack(own),
+                 of = p->per_expert && own.rank == its.rank ? stack_of_experts(its) : shape_stack(its);
     struct spread s = spread_of(from, of.matrices * of.rows * of.columns);
     int64_t copies = k.columns / of.columns;
     for (int64_t e = 0; e < k.matrices; e++)
@@ -110,20 +110,25 @@ static int fill(struct session *s, struct donor_file *from, uint64_t seed, struc
     return failure;
 }
 
-static int open_file(struct safetensors **file, const char *path, struct err *e)
+static int open_file(struct donor_file *from, struct safetensors **file, const char *path, struct err *e)
 {
     struct checkpoint c;
-    json_t *extra;
-    int failure = trained_open(path, file, &c, &extra, e);
-    json_decref(extra);
-    return failure;
+    json_t *trainer_state;
+    int failure = trained_open(path, file, &c, &trainer_state, e);
+    json_decref(trainer_state);
+    if (failure) return -1;
+    from->file = *file;
+    from->path = path;
+    from->step = c.step;
+    return 0;
 }
 
 int start_from(struct session *session, const char *path, uint64_t seed, struct err *e)
 {
     struct safetensors *file;
-    if (open_file(&file, path, e)) return -1;
-    struct donor_file from = { .arena = arena_new(), .file = file, .path = path };
+    struct donor_file from = { 0 };
+    if (open_file(&from, &file, path, e)) return -1;
+    from.arena = arena_new();
     int failure = fill(session, &from, seed, e);
     arena_free(from.arena);
     safetensors_close(file);
@@ -135,9 +140,8 @@ static int map_file(const json_t *config, const char *path, struct donor *donor,
                     struct training_graph *of, struct arena *a, struct err *e)
 {
     struct safetensors *file;
-    if (open_file(&file, path, e)) return -1;
-    struct donor_file from = { .arena = a, .file = file, .path = path,
-                               .average = json_is_true(config_get(config, "model.init.average")) };
+    struct donor_file from = { .arena = a, .average = json_is_true(config_get(config, "model.init.average")) };
+    if (open_file(&from, &file, path, e)) return -1;
     int failure = donor_open(&from, donor, e) || study_map(config, donor, m, of, a, e);
     safetensors_close(file);
     return failure ? -1 : 0;

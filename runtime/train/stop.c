@@ -1,6 +1,7 @@
 /* Losses that are no numbers, losses that stay far above their trailing window, experts that nobody asks, steps without
    a target. */
 #include "stop.h"
+#include "base/moments.h"
 #include "model/registry.h"
 
 #include <math.h>
@@ -39,10 +40,8 @@ void stop_free(struct stop *s)
 
 static bool spikes(struct stop *s, double loss)
 {
-    double mean = 0, square = 0;
-    for (int i = 0; i < s->n; i++) mean += s->window[i] / s->n;
-    for (int i = 0; i < s->n; i++) square += (s->window[i] - mean) * (s->window[i] - mean) / s->n;
-    bool high = s->sigma > 0 && s->n == s->room && loss > mean + s->sigma * sqrt(square);
+    struct moments m = moments_of(s->window, s->n);
+    bool high = s->sigma > 0 && s->n == s->room && loss > m.mean + s->sigma * m.deviation;
     s->high = high ? s->high + 1 : 0;
     if (high) return s->high >= SPIKE_STEPS;                /* what is far above does not enter the window */
     if (s->n == s->room) memmove(s->window, s->window + 1, (size_t)--s->n * sizeof *s->window);

@@ -51,7 +51,7 @@ size_t train_checkpoint_bytes(const struct trainer *t)
 }
 
 /* What a checkpoint holds beside the model's state: whose it is, and what the loop remembers. */
-static json_t *memory_of(struct trainer *t)
+static json_t *trainer_state_of(struct trainer *t)
 {
     struct origin here = origin_of(t);
     char hash[33];
@@ -68,16 +68,17 @@ static const char *text_in(const json_t *j, const char *key)
     return text ? text : "";
 }
 
-static int check_owner(struct trainer *t, const char *path, const char *hash, const json_t *extra)
+static int check_owner(struct trainer *t, const char *path, const char *hash, const json_t *trainer_state)
 {
     struct origin here = origin_of(t), there = { "", "" };
-    json_int_t seed = json_integer_value(json_object_get(extra, "seed"));
-    if (strcmp(text_in(extra, "config_hash"), hash) != 0 || (uint64_t)seed != t->point->seed)
+    json_int_t seed = json_integer_value(json_object_get(trainer_state, "seed"));
+    if (strcmp(text_in(trainer_state, "config_hash"), hash) != 0 || (uint64_t)seed != t->point->seed)
         return err_set(&t->err,
                        "%s: belongs to another run (configuration %s, seed %lld; wanted %s, %llu): move it away", path,
-                       text_in(extra, "config_hash"), (long long)seed, hash, (unsigned long long)t->point->seed);
-    snprintf(there.revision, sizeof there.revision, "%s", text_in(extra, "revision"));
-    snprintf(there.isa, sizeof there.isa, "%s", text_in(extra, "isa"));
+                       text_in(trainer_state, "config_hash"), (long long)seed, hash,
+                       (unsigned long long)t->point->seed);
+    snprintf(there.revision, sizeof there.revision, "%s", text_in(trainer_state, "revision"));
+    snprintf(there.isa, sizeof there.isa, "%s", text_in(trainer_state, "isa"));
     if (t->options->mix || origin_equal(&here, &there)) return 0;
     return err_set(&t->err,
                    "%s: was computed by revision %s with %s, this is revision %s with %s; --mix goes on all the same",
@@ -87,15 +88,15 @@ static int check_owner(struct trainer *t, const char *path, const char *hash, co
 /* hash: of the configuration that made it. */
 static int take(struct trainer *t, const char *path, const char *hash, struct checkpoint *from)
 {
-    json_t *extra = NULL;
-    if (checkpoint_load(path, t->session->leaves, t->session->state, from, &extra, &t->err)) return -1;
-    int failure = check_owner(t, path, hash, extra);
+    json_t *trainer_state = NULL;
+    if (checkpoint_load(path, t->session->leaves, t->session->state, from, &trainer_state, &t->err)) return -1;
+    int failure = check_owner(t, path, hash, trainer_state);
     t->done = from->step;
-    t->spent = json_number_value(json_object_get(extra, "seconds"));
-    t->spent_total = json_number_value(json_object_get(extra, "seconds_total"));
-    t->flops = t->flops_before = json_number_value(json_object_get(extra, "flops"));
-    stop_load(t->stop, json_object_get(extra, "stop"));
-    json_decref(extra);
+    t->spent = json_number_value(json_object_get(trainer_state, "seconds"));
+    t->spent_total = json_number_value(json_object_get(trainer_state, "seconds_total"));
+    t->flops = t->flops_before = json_number_value(json_object_get(trainer_state, "flops"));
+    stop_load(t->stop, json_object_get(trainer_state, "stop"));
+    json_decref(trainer_state);
     return failure;
 }
 
@@ -129,13 +130,13 @@ static int64_t regular(const struct trainer *t, int64_t step)
 int train_go_back(struct trainer *t)
 {
     struct checkpoint c;
-    json_t *extra;
+    json_t *trainer_state;
     char path[4096], text[256], *dir = folder(t);
     int64_t step = regular(t, t->done - 1);
     snprintf(path, sizeof path, "%s/step-%08lld", dir, (long long)step);
     free(dir);
-    if (checkpoint_load(path, t->session->leaves, t->session->state, &c, &extra, &t->err)) return -1;
-    json_decref(extra);
+    if (checkpoint_load(path, t->session->leaves, t->session->state, &c, &trainer_state, &t->err)) return -1;
+    json_decref(trainer_state);
     snprintf(text, sizeof text, "train.guard: far above the steps before, or no number; what steps %lld to %lld did is "
              "taken back, and goes on from step %lld", (long long)step + 1, (long long)t->done, (long long)step);
     int failure = store_event(t->store, t->done, LEVEL_WARNING, EVENT_ROLLED_BACK, text, &t->err);
@@ -148,17 +149,17 @@ int train_save(struct trainer *t)
     double start = clock_seconds();
     char *dir = folder(t);
     struct checkpoint c;
-    json_t *extra = memory_of(t);
+    json_t *trainer_state = trainer_state_of(t);
     int keep = t->session->train.keep;
     struct held held = trunk_held(t->study, t->number);
     if (t->goes_back) held.step[held.n++] = regular(t, t->done);
     int failure = store_flush(t->store, &t->err) ||
-                  checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, keep ? keep : 1,
+                  checkpoint_save(dir, t->done, t->session->leaves, t->session->state, trainer_state, keep ? keep : 1,
                                   &held, &c, &t->err) ||
                   list_checkpoint(t, &c);
     if (failure) t->cause = errno;
     free(held.step);
-    json_decref(extra);
+    json_decref(trainer_state);
     free(dir);
     t->paused += clock_seconds() - start;
     return failure ? -1 : 0;

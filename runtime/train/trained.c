@@ -62,11 +62,11 @@ static json_t *config_of_checkpoint(const char *path, struct err *e)
 {
     struct checkpoint c;
     struct safetensors *tensors;
-    json_t *extra, *config;
+    json_t *trainer_state, *config;
     char run[4096];
-    if (checkpoint_open(path, &tensors, &c, &extra, e)) return NULL;
-    config = json_incref(json_object_get(extra, "config"));
-    json_decref(extra);
+    if (checkpoint_open(path, &tensors, &c, &trainer_state, e)) return NULL;
+    config = json_incref(json_object_get(trainer_state, "config"));
+    json_decref(trainer_state);
     safetensors_close(tensors);
     return config ? config : trained_run(path, run, sizeof run, e) ? NULL : config_of_run(run, e);
 }
@@ -80,9 +80,9 @@ json_t *trained_config(const char *path, struct err *e)
 
 static int load_checkpoint(const char *path, struct session *s, struct checkpoint *c, struct err *e)
 {
-    json_t *extra = NULL;
-    int failure = checkpoint_load(path, s->leaves, s->state, c, &extra, e);
-    json_decref(extra);
+    json_t *trainer_state = NULL;
+    int failure = checkpoint_load(path, s->leaves, s->state, c, &trainer_state, e);
+    json_decref(trainer_state);
     return failure;
 }
 
@@ -107,15 +107,16 @@ int trained_load(const char *path, struct session *s, struct checkpoint *c, stru
     return trained_newest(path, newest, sizeof newest, e) ? -1 : load_checkpoint(newest, s, c, e);
 }
 
-int trained_open(const char *path, struct safetensors **tensors, struct checkpoint *c, json_t **extra, struct err *e)
+int trained_open(const char *path, struct safetensors **tensors, struct checkpoint *c, json_t **trainer_state,
+                 struct err *e)
 {
     char newest[4096];
-    *extra = NULL;
+    *trainer_state = NULL;
     if (trained_is_run(path)) {
         if (trained_newest(path, newest, sizeof newest, e)) return -1;
         path = newest;
     }
-    if (!trained_is_file(path)) return checkpoint_open(path, tensors, c, extra, e);
+    if (!trained_is_file(path)) return checkpoint_open(path, tensors, c, trainer_state, e);
     *c = (struct checkpoint){ .step = 0 };
     snprintf(c->path, sizeof c->path, "%s", path);
     return safetensors_open(tensors, path, e);

@@ -17,7 +17,8 @@ json_t *trained_config(const char *path, struct err *e);                     /* 
 int trained_load(const char *path, struct session *s, struct checkpoint *c, struct err *e);
 /* The data that a run was trained on, which its hash knows wherever it lies now. */
 int trained_data(const char *path, const char *hash, struct corpus **out, struct err *e);
-/* Its tensors. extra: what a checkpoint remembers (new reference), NULL: it is a file. */
-int trained_open(const char *path, struct safetensors **tensors, struct checkpoint *c, json_t **extra, struct err *e);
+/* Its tensors. trainer_state: what a checkpoint remembers (new reference), NULL: it is a file. */
+int trained_open(const char *path, struct safetensors **tensors, struct checkpoint *c, json_t **trainer_state,
+                 struct err *e);
 
 #endif
