@@ -26,9 +26,8 @@ static int add(struct averaging *m, const char *path, struct err *e)
 
 static int add_newest(struct averaging *m, const char *run, int64_t last, struct err *e)
 {
-    char *dir;
     struct checkpoint *list;
-    dir = text_new("%s/checkpoints", run);
+    char *dir = checkpoint_folder(run);
     int n = checkpoint_list(dir, &list, e), failure = n < 0 ? -1 : 0;
     if (!failure && n < last)
         failure = err_set(e, "%s: holds %d checkpoints, not %lld; train.keep says how many stay", dir, n,

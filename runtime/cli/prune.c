@@ -2,7 +2,6 @@
 #include "remove.h"
 #include "runs.h"
 #include "train/trunk.h"
-#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +16,7 @@ static const struct option options[] = {
 static int prune_checkpoints(const char *run, int64_t keep, const struct held *held, struct removal *r, struct err *e)
 {
     struct checkpoint *list = NULL;
-    char *folder = text_new("%s/checkpoints", run);
+    char *folder = checkpoint_folder(run);
     int n = checkpoint_list(folder, &list, e), failure = n < 0 ? -1 : 0;
     for (int i = 0; i < n - keep && !failure; i++)
         if (!checkpoint_is_held(held, list[i].step)) failure = remove_folder(list[i].path, LAYER_CHECKPOINT, r, e);

@@ -38,6 +38,15 @@ static char *path_of(const char *dir, int64_t step, const char *ending)
     return checkpoint_join(dir, name, ending);
 }
 
+char *checkpoint_folder(const char *run) { return checkpoint_join(run, "checkpoints", ""); }
+
+char *checkpoint_path(const char *run, int64_t step)
+{
+    char *dir = checkpoint_folder(run), *path = path_of(dir, step, "");
+    free(dir);
+    return path;
+}
+
 /* Our folders are flat: files, then the folder. */
 static void remove_folder(const char *path)
 {

@@ -9,6 +9,10 @@
 /* bytes and hash (XXH128) of state.safetensors. */
 struct checkpoint { char path[4096], hash[33]; int64_t step; uint64_t bytes; };
 
+/* Where a run keeps them, and the one of a step; malloc'd. */
+char *checkpoint_folder(const char *run);
+char *checkpoint_path(const char *run, int64_t step);
+
 /* Steps whose checkpoints are kept all the same; NULL: none. */
 struct held { int n; int64_t *step; };
 bool checkpoint_is_held(const struct held *held, int64_t step);

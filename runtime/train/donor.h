@@ -5,8 +5,8 @@
 #include "safetensors.h"
 #include "study/study.h"
 
-/* path: the file's, or the checkpoint's that it is in, which is of a step. What is found lives in the arena; scores of experts that were
-   asked for are kept, by layers. */
+/* path: the file's, or the checkpoint's that it is in, which is of a step. What is found lives in the arena; scores of
+   experts that were asked for are kept, by layers. */
 struct donor_file {
     struct arena *arena;
     const struct safetensors *file; const char *path; int64_t step;

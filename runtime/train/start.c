@@ -3,7 +3,6 @@
 #include "start.h"
 #include "donor.h"
 #include "trained.h"
-#include "base/text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -182,12 +181,13 @@ void start_check(const struct study *s, struct problems *problems)
 int start_load(const struct study *s, int point, struct session *session, char text[512], struct err *e)
 {
     struct study_start from;
-    char path[4608];
-    int failure = study_start(s, point, &from, e);
-    if (failure) return -1;
-    if (from.file) snprintf(path, sizeof path, "%s", from.path);
-    else if (from.step) snprintf(path, sizeof path, "%s/checkpoints/step-%08d", from.path, from.step);
-    else failure = trained_newest(from.path, path, sizeof path, e);
-    if (!failure) snprintf(text, 512, "%.511s", path);
-    return failure ? -1 : start_from(session, path, s->point[point].seed, e);
+    char newest[4608];
+    if (study_start(s, point, &from, e)) return -1;
+    bool any = !from.file && !from.step;
+    if (any && trained_newest(from.path, newest, sizeof newest, e)) return -1;
+    char *path = any ? xstrdup(newest) : from.file ? xstrdup(from.path) : checkpoint_path(from.path, from.step);
+    snprintf(text, 512, "%.511s", path);
+    int failure = start_from(session, path, s->point[point].seed, e);
+    free(path);
+    return failure;
 }

@@ -38,12 +38,6 @@ bool origin_equal(const struct origin *a, const struct origin *b)
 
 /* ---- checkpoints ---- */
 
-static char *folder(const struct trainer *t)
-{
-    char *path = text_new("%s/checkpoints", t->dir);
-    return path;
-}
-
 size_t train_checkpoint_bytes(const struct trainer *t)
 {
     const struct plan_report *r = plan_report(t->session->plan);
@@ -103,7 +97,7 @@ static int take(struct trainer *t, const char *path, const char *hash, struct ch
 /* Goes back to the newest good checkpoint that the committed rows reach to; step 0 when there is none. */
 static int restore(struct trainer *t, int64_t most, struct checkpoint *from)
 {
-    char path[4096], hash[33], *dir = folder(t);
+    char path[4096], hash[33], *dir = checkpoint_folder(t->dir);
     hash_print(t->variant->hash, hash);
     int found = checkpoint_tidy(dir) ? err_set(&t->err, "%s: %s", dir, strerror(errno))
                                      : checkpoint_newest(dir, most, path, sizeof path, &t->err);
@@ -131,11 +125,12 @@ int train_go_back(struct trainer *t)
 {
     struct checkpoint c;
     json_t *trainer_state;
-    char path[4096], text[256], *dir = folder(t);
+    char text[256];
     int64_t step = regular(t, t->done - 1);
-    snprintf(path, sizeof path, "%s/step-%08lld", dir, (long long)step);
-    free(dir);
-    if (checkpoint_load(path, t->session->leaves, t->session->state, &c, &trainer_state, &t->err)) return -1;
+    char *path = checkpoint_path(t->dir, step);
+    int missing = checkpoint_load(path, t->session->leaves, t->session->state, &c, &trainer_state, &t->err);
+    free(path);
+    if (missing) return -1;
     json_decref(trainer_state);
     snprintf(text, sizeof text, "train.guard: far above the steps before, or no number; what steps %lld to %lld did is "
              "taken back, and goes on from step %lld", (long long)step + 1, (long long)t->done, (long long)step);
@@ -147,7 +142,7 @@ int train_go_back(struct trainer *t)
 int train_save(struct trainer *t)
 {
     double start = clock_seconds();
-    char *dir = folder(t);
+    char *dir = checkpoint_folder(t->dir);
     struct checkpoint c;
     json_t *trainer_state = trainer_state_of(t);
     int keep = t->session->train.keep;

@@ -88,7 +88,7 @@ static int load_checkpoint(const char *path, struct session *s, struct checkpoin
 
 int trained_newest(const char *run, char *path, size_t room, struct err *e)
 {
-    char *dir = text_new("%s/checkpoints", run);
+    char *dir = checkpoint_folder(run);
     int found = checkpoint_newest(dir, INT64_MAX, path, room, e);
     if (found == 0) err_set(e, "%s: holds no good checkpoint (train.keep = 0 and sluice prune leave none)", dir);
     free(dir);

@@ -150,11 +150,12 @@ static void take_farther(struct trunk *best, const struct trunk_wanted *w, const
     struct trunk found = { .step = step };
     struct reader *r;
     struct err ignored, why;
-    char *path;
     snprintf(found.dir, sizeof found.dir, "%s/%d", name, w->point->replicate);
-    snprintf(found.checkpoint, sizeof found.checkpoint, "%s/%s/checkpoints/step-%08lld", w->study->dir, found.dir,
-             (long long)step);
-    path = text_new("%s/%s/run.h5", w->study->dir, found.dir);
+    char *run = text_new("%s/%s", w->study->dir, found.dir), *path = text_new("%s/run.h5", run),
+         *checkpoint = checkpoint_path(run, step);
+    snprintf(found.checkpoint, sizeof found.checkpoint, "%s", checkpoint);
+    free(checkpoint);
+    free(run);
     if (reader_open(&r, path, &ignored) == 0) {
         snprintf(found.config_hash, sizeof found.config_hash, "%s", reader_text(r, "/", "config_hash"));
         if (is_of(&found, r, w)) {
@@ -171,7 +172,7 @@ static void look_at(struct trunk *best, const struct trunk_wanted *w, const char
     struct err ignored;
     char *run, *checkpoints;
     run = text_new("%s/%s/%d", w->study->dir, name, w->point->replicate);
-    checkpoints = text_new("%s/checkpoints", run);
+    checkpoints = checkpoint_folder(run);
     bool farther = newest_in(checkpoints, INT64_MAX) > best->step;
     json_t *named = config_of_variant(w->study, name),
            *config = named ? named : farther || w->is_new ? trained_config(run, &ignored) : NULL;
