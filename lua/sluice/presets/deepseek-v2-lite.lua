@@ -1,10 +1,7 @@
 -- DeepSeek-V2-Lite, published size, to plan and count (15,706,484,224 parameters). DeepSeek-AI 2024 (arXiv 2405.04434);
 -- queries are made of no latent. YaRN is left out.
-local moe = {
-  "moe", experts = 64, d_ff = 1408, shared = { "dense", n = 2 },
-  router = { score = "softmax", top_k = 6 },
-  balance = { { "switch_aux", alpha = 0.001 } },
-}
+local routed = require "sluice.routed"
+local moe = routed("deepseek-v2-lite", { experts = 64, d_ff = 1408, shared = { "dense", n = 2 } })
 local ffn = { { "dense", d_ff = 10944 } }
 for layer = 2, 27 do ffn[layer] = moe end
 

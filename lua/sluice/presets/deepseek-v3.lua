@@ -1,13 +1,8 @@
 -- DeepSeek-V3, published size without its block of multi-token prediction, to plan and count (671,026,404,352
 -- parameters, and 14,848 biases of experts, which are none here; caches of 70,272 bytes a token in bf16). DeepSeek-AI
 -- 2024 (arXiv 2412.19437); YaRN is left out.
-local moe = {
-  "moe", experts = 256, d_ff = 2048, shared = { "dense", n = 1 },
-  router = { score = "sigmoid", top_k = 8, normalize = "after", scale = 2.5,
-             select = { "top_k", groups = 8, limit = 4, rule = "sum" } },
-  balance = { { "bias", gamma = 0.001, length = 0.966 },
-              { "switch_aux", alpha = 1e-4, scope = "sequence", counts = "unbiased" } },
-}
+local routed = require "sluice.routed"
+local moe = routed("deepseek-v3", { experts = 256, d_ff = 2048, shared = { "dense", n = 1 } })
 local ffn = {}
 for layer = 1, 61 do ffn[layer] = layer <= 3 and { "dense", d_ff = 18432 } or moe end
 

@@ -1,9 +1,6 @@
 -- DeepSeekMoE-16B, published size, to plan and count (16,375,728,128 parameters). Dai 2024 (arXiv 2401.06066).
-local moe = {
-  "moe", experts = 64, d_ff = 1408, shared = { "dense", n = 2 },
-  router = { score = "softmax", top_k = 6 },
-  balance = { { "switch_aux", alpha = 0.001 } },
-}
+local routed = require "sluice.routed"
+local moe = routed("deepseekmoe", { experts = 64, d_ff = 1408, shared = { "dense", n = 2 } })
 local ffn = { { "dense", d_ff = 10944 } } -- the first layer is dense: its load would settle last
 for layer = 2, 28 do ffn[layer] = moe end
 

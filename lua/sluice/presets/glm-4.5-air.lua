@@ -1,10 +1,7 @@
 -- GLM-4.5-Air, published size without its block of multi-token prediction, to plan and count (106,852,245,504
 -- parameters). Zeng 2025 (arXiv 2508.06471).
-local moe = {
-  "moe", experts = 128, d_ff = 1408, shared = { "dense", n = 1 },
-  router = { score = "sigmoid", top_k = 8, normalize = "after" },
-  balance = { { "bias", gamma = 0.001 }, { "switch_aux", alpha = 1e-4, scope = "sequence", counts = "unbiased" } },
-}
+local routed = require "sluice.routed"
+local moe = routed("glm-4.5-air", { experts = 128, d_ff = 1408, shared = { "dense", n = 1 } })
 local ffn = { { "dense", d_ff = 10944 } }
 for layer = 2, 46 do ffn[layer] = moe end
 

@@ -1,10 +1,7 @@
 -- GLM-4.5, published size without its block of multi-token prediction, to plan and count (352,797,814,784 parameters).
 -- Zeng 2025 (arXiv 2508.06471).
-local moe = {
-  "moe", experts = 160, d_ff = 1536, shared = { "dense", n = 1 },
-  router = { score = "sigmoid", top_k = 8, normalize = "after", scale = 2.5 },
-  balance = { { "bias", gamma = 0.001 }, { "switch_aux", alpha = 1e-4, scope = "sequence", counts = "unbiased" } },
-}
+local routed = require "sluice.routed"
+local moe = routed("glm-4.5", { experts = 160, d_ff = 1536, shared = { "dense", n = 1 } })
 local ffn = {}
 for layer = 1, 92 do ffn[layer] = layer <= 3 and { "dense", d_ff = 12288 } or moe end
 

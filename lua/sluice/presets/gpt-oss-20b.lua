@@ -1,5 +1,7 @@
 -- gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its
 -- balance is not public.
+local routed = require "sluice.routed"
+
 local function mask(layer) return layer % 2 == 1 and { "window", size = 128 } or "causal" end
 
 local attention = {}
@@ -15,9 +17,6 @@ return {
   },
   residual = "pre",
   attention = { layers = attention },
-  ffn = {
-    "moe", experts = 32, d_ff = 2880, bias = true, activation = "swiglu_oss",
-    router = { score = "softmax", top_k = 4, normalize = "after", bias = true },
-  },
+  ffn = routed("gpt-oss", { experts = 32, d_ff = 2880, bias = true, activation = "swiglu_oss" }),
   head = { "lm", tied = false },
 }

@@ -1,11 +1,8 @@
 -- Kimi K2, published size, to plan and count (1,026,408,209,408 parameters, and 23,040 biases of experts, which are
 -- none here). Moonshot AI 2025 (arXiv 2507.20534): fewer heads and more experts than DeepSeek-V3, and QK-clip; YaRN is
 -- left out.
-local moe = {
-  "moe", experts = 384, d_ff = 2048, shared = { "dense", n = 1 },
-  router = { score = "sigmoid", top_k = 8, normalize = "after", scale = 2.827 },
-  balance = { { "bias", gamma = 0.001 } },
-}
+local routed = require "sluice.routed"
+local moe = routed("kimi-k2", { experts = 384, d_ff = 2048, shared = { "dense", n = 1 } })
 local ffn = { { "dense", d_ff = 18432 } }
 for layer = 2, 61 do ffn[layer] = moe end
 

@@ -1,9 +1,7 @@
 -- Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every
 -- other layer is dense, every fourth has no positions. Its balance is not public.
-local moe = {
-  "moe", experts = 128, d_ff = 8192, shared = { "dense", n = 1 },
-  router = { score = "sigmoid", top_k = 1, gate_on = "input" },
-}
+local routed = require "sluice.routed"
+local moe = routed("llama-4", { experts = 128, d_ff = 8192, shared = { "dense", n = 1 } })
 local position, attention, ffn = {}, {}, {}
 for layer = 1, 48 do
   local everywhere = layer % 4 == 0                         -- sees all of the past, and no positions

@@ -1,10 +1,7 @@
 -- Moonlight-16B-A3B, published size, to plan and count (15,960,108,544 parameters, and 1,664 biases of experts, which
 -- are none here). Liu 2025 (arXiv 2502.16982): DeepSeek-V3's layers at the size of V2-Lite.
-local moe = {
-  "moe", experts = 64, d_ff = 1408, shared = { "dense", n = 2 },
-  router = { score = "sigmoid", top_k = 6, normalize = "after", scale = 2.446 },
-  balance = { { "bias", gamma = 0.001 }, { "switch_aux", alpha = 1e-4, scope = "sequence", counts = "unbiased" } },
-}
+local routed = require "sluice.routed"
+local moe = routed("moonlight", { experts = 64, d_ff = 1408, shared = { "dense", n = 2 } })
 local ffn = { { "dense", d_ff = 11264 } }
 for layer = 2, 27 do ffn[layer] = moe end
 
