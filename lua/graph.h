@@ -1,4 +1,5 @@
-/* The graph in Lua: every op as a function, made of what the op says of itself. */
+/* The graph in Lua: every op as a function, made of what the op says of itself; what a module written in Lua would be
+   made of. So far tests alone ask for it. */
 #ifndef SLUICE_LUA_GRAPH_H
 #define SLUICE_LUA_GRAPH_H
 
