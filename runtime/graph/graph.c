@@ -25,13 +25,24 @@ void leaves_free(struct leaves *l)
     if (!l) return;
     arena_free(l->arena);
     free(l->leaf);
+    free(l->slot);
     free(l);
+}
+
+/* Where the number of a path stands, or would. */
+static int *slot_of(const struct leaves *l, const char *path)
+{
+    uint64_t i = hash_bytes(path, strlen(path)).low;
+    for (;; i++) {
+        int *slot = &l->slot[i & (uint64_t)(l->n_slots - 1)];
+        if (*slot == 0 || strcmp(l->leaf[*slot - 1]->path, path) == 0) return slot;
+    }
 }
 
 struct leaf *leaves_find(const struct leaves *l, const char *path)
 {
-    for (int i = 0; i < l->n; i++) if (strcmp(l->leaf[i]->path, path) == 0) return l->leaf[i];
-    return NULL;
+    int number = l->n ? *slot_of(l, path) : 0;
+    return number ? l->leaf[number - 1] : NULL;
 }
 
 const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of)
@@ -40,12 +51,20 @@ const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of)
     return NULL;
 }
 
+/* Half of the slots stay free. */
+static void grow(struct leaves *l)
+{
+    l->room = l->room ? 2 * l->room : 64;
+    l->leaf = xrealloc(l->leaf, (size_t)l->room * sizeof *l->leaf);
+    free(l->slot);
+    l->n_slots = 2 * l->room;
+    l->slot = xcalloc((size_t)l->n_slots, sizeof *l->slot);
+    for (int i = 0; i < l->n; i++) *slot_of(l, l->leaf[i]->path) = i + 1;
+}
+
 static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kind kind, struct decl decl)
 {
-    if (l->n == l->room) {
-        l->room = l->room ? 2 * l->room : 64;
-        l->leaf = xrealloc(l->leaf, (size_t)l->room * sizeof *l->leaf);
-    }
+    if (l->n == l->room) grow(l);
     struct leaf *leaf = arena_alloc(l->arena, sizeof *leaf);
     leaf->kind = kind;
     leaf->path = arena_text(l->arena, "%s", path);
@@ -54,6 +73,7 @@ static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kin
     leaf->stack = leaf->heads = 1;
     leaf->active = 1;
     leaf->id = l->n;
+    *slot_of(l, path) = l->n + 1;
     l->leaf[l->n++] = leaf;
     return leaf;
 }
@@ -93,6 +113,7 @@ void graph_free(struct graph *g)
     if (!g) return;
     arena_free(g->arena);
     free(g->node);
+    free(g->leaf_node);
     free(g->probe);
     free(g->loss);
     free(g);
@@ -250,13 +271,24 @@ struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr
     return publish(g, node);
 }
 
+/* Where the node of a leaf in this region is kept. */
+static struct node **node_of(struct graph *g, const struct leaf *leaf)
+{
+    if (leaf->id >= g->n_leaves) {
+        int before = g->n_leaves;
+        g->n_leaves = 2 * g->leaves->n;
+        g->leaf_node = xrealloc(g->leaf_node, (size_t)g->n_leaves * REGIONS * sizeof *g->leaf_node);
+        for (int i = before * REGIONS; i < g->n_leaves * REGIONS; i++) g->leaf_node[i] = NULL;
+    }
+    return &g->leaf_node[leaf->id * REGIONS + (int)g->region];
+}
+
 struct node *graph_leaf(struct graph *g, struct leaf *leaf)
 {
     if (g->failed) return g->poison;
-    for (int i = 0; i < g->n; i++)
-        if (g->node[i]->op == &op_leaf && g->node[i]->leaf == leaf && g->node[i]->region == g->region)
-            return g->node[i];
-    struct node *node = append(g, &op_leaf, NULL, 0, 0, NULL);
+    struct node **kept = node_of(g, leaf), *node = *kept;
+    if (node) return node;
+    *kept = node = append(g, &op_leaf, NULL, 0, 0, NULL);
     node->leaf = leaf;
     node->path = leaf->path;
     node_value(node, leaf->decl.dtype, leaf->decl.shape);

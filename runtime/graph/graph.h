@@ -59,7 +59,7 @@ extern const struct role_rule {
 /* ahead: once per micro-batch, for all of a step before the first forward pass; reads inputs alone, and what it
    carries is that of the whole step when micro reads it. micro: once per micro-batch, with gradients. update:
    once per optimizer step. */
-enum region { REGION_AHEAD, REGION_MICRO, REGION_UPDATE };
+enum region { REGION_AHEAD, REGION_MICRO, REGION_UPDATE, REGIONS };
 
 /* How a carry combines the micro-batches of one step. */
 enum carry { CARRY_SUM, CARRY_MEAN, CARRY_MAX, CARRY_LAST };
@@ -149,7 +149,10 @@ struct leaf {
     size_t packed_bytes, packed;                            /* its packed form and where it lies; 0: none is wanted */
 };
 /* closed: no further weight is taken; offload: buffers of the update lie in the host's memory. */
-struct leaves { struct arena *arena; int n, room; struct leaf **leaf; bool closed, offload; };
+struct leaves {
+    struct arena *arena; int n, room; struct leaf **leaf; bool closed, offload;
+    int n_slots, *slot;                                     /* by hash of the path: number of a leaf + 1, 0: none */
+};
 struct leaves *leaves_new(void);
 void leaves_free(struct leaves *l);
 struct leaf *leaves_find(const struct leaves *l, const char *path);
@@ -202,6 +205,7 @@ struct loss { const char *name; struct node *value; double weight; bool of_step;
 struct graph {
     struct arena *arena; struct leaves *leaves; struct err err; bool failed;
     int n, room; struct node **node;
+    int n_leaves; struct node **leaf_node;                  /* of a leaf in a region; NULL: there is none yet */
     enum region region; int layer; const char *path;        /* given to the next nodes */
     struct node *poison;                                    /* what every call gives after the first error */
     bool keep;                                              /* every value stays readable after a step (tests) */
