@@ -104,7 +104,7 @@ static void test_random_second_choice(void **state)
     tiny_forward(&t);
     tiny_forward(&all);
     double *index = choice_of(&t), *gate = gates_of(&t), *whole = choice_of(&all), *same = gates_of(&all),
-           expected = 0, taken = 0, variance = 0;
+           expected = 0, taken = 0, variance = 0, said;
     for (int i = 0; i < t.tokens; i++) {
         double p = fmin(1, 1.2 * gate[2 * i + 1]);
         assert_true(index[2 * i] == whole[2 * i] && whole[2 * i + 1] >= 0);
@@ -115,6 +115,8 @@ static void test_random_second_choice(void **state)
     }
     check_equal(gate, same, 2 * t.tokens);
     assert_true(variance > 100 && fabs(taken - expected) < 4 * sqrt(variance));
+    tiny_metric(&t, "router_token_experts", 0, &said);
+    assert_float_equal(said, 1 + taken / t.tokens, 1e-6);
     free(index);
     free(gate);
     free(whole);
