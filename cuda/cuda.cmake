@@ -71,7 +71,8 @@ foreach(file ${CUDA_KERNELS})
 endforeach()
 
 file(GLOB CUDA_HOST CONFIGURE_DEPENDS cuda/*.c)
-add_library(sluice_cuda SHARED ${CUDA_HOST} ${CUDA_OBJECTS} runtime/base/base.c runtime/base/process.c runtime/base/shape.c)
+add_library(sluice_cuda SHARED ${CUDA_HOST} ${CUDA_OBJECTS} runtime/base/base.c runtime/base/mesh.c runtime/base/process.c
+  runtime/base/shape.c)
 add_dependencies(sluice sluice_cuda)
 target_include_directories(sluice_cuda PRIVATE runtime cuda)
 target_include_directories(sluice_cuda SYSTEM PRIVATE ${CUDA_INCLUDE} ${NCCL_INCLUDE})

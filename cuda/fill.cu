@@ -7,8 +7,8 @@ extern "C" {
 }
 #include "base/draw.h"
 
-/* Rows of a matrix, and its columns in blocks of DRAW_BLOCK. */
-struct grid { unsigned rows, blocks; int64_t columns; };
+/* Rows of a matrix, and its columns in blocks of DRAW_BLOCK; where in the whole they begin. */
+struct grid { unsigned rows, blocks; int64_t columns; unsigned matrix, row; int64_t column; };
 struct rule { uint64_t mixed; int kind; float value, std, cut; };
 
 static __device__ inline void draw_four(struct rule n, uint64_t index, uint64_t step, float x[4])
@@ -40,16 +40,17 @@ static __global__ void __launch_bounds__(BLOCK) fill_drawn(float *to, struct rul
 {
     for (int64_t i = first_item(); i < indices; i += all_items()) {
         unsigned block = (unsigned)(i / DRAW_INDICES), row = block / g.blocks, lane = (unsigned)(i % DRAW_INDICES);
-        int64_t column = (int64_t)(block % g.blocks) * DRAW_BLOCK;
-        uint64_t number = (uint64_t)(row % g.rows) << 32 | (uint64_t)column, step = (uint64_t)(row / g.rows) << 32;
+        int64_t column = (g.column / DRAW_BLOCK + block % g.blocks) * DRAW_BLOCK;
+        uint64_t number = (uint64_t)(row % g.rows + g.row) << 32 | (uint64_t)column,
+                 step = (uint64_t)(row / g.rows + g.matrix) << 32;
         uint64_t index = number / DRAW_BLOCK * DRAW_INDICES + lane;
         float x[4];
         draw_four(n, index, step, x);
         if (n.cut > 0) trim_four(n, index, step, x);
         for (int w = 0; w < 4; w++) {
-            int64_t c = column + w * DRAW_INDICES + lane;
+            int64_t c = column + w * DRAW_INDICES + lane - g.column;
             float value = n.value + n.std * x[w];
-            if (c < g.columns) to[row * g.columns + c] = n.kind == init::INIT_LOG_UNIFORM ? float_log(value) : value;
+            if (c >= 0 && c < g.columns) to[row * g.columns + c] = n.kind == init::INIT_LOG_UNIFORM ? float_log(value) : value;
         }
     }
 }
@@ -69,17 +70,19 @@ void cuda_fill(void *device, const struct fill *f)
 {
     struct args a = { .device = device };
     int64_t count = shape_count(f->shape), columns = shape_last(f->shape), rows = shape_rows(f->shape),
-            blocks = (columns + DRAW_BLOCK - 1) / DRAW_BLOCK;
+            before = f->first.column / DRAW_BLOCK,
+            blocks = (f->first.column + columns + DRAW_BLOCK - 1) / DRAW_BLOCK - before;
     int grid = grid_for(&a, count, BLOCK * 4);
     const struct init *rule = &f->rule;
     if (rule->kind != init::INIT_CONSTANT && rule->kind != init::INIT_DIAGONAL) {
         INVARIANT(f->format == FORMAT_REAL && rows * blocks <= UINT32_MAX, "a draw of %lld values", (long long)count);
         struct rule n = { key_mixed(f->key), rule->kind, (float)rule->value, (float)rule->std, (float)rule->cut };
         struct grid g = { (unsigned)(f->shape.rank > 2 ? f->shape.dim[f->shape.rank - 2] : rows), (unsigned)blocks,
-                          columns };
+                          columns, (unsigned)f->first.matrix, (unsigned)f->first.row, f->first.column };
         LAUNCH(&a, fill_drawn, grid, BLOCK, 0, (float *)f->to, n, g, rows * blocks * DRAW_INDICES);
     } else if (rule->kind == init::INIT_DIAGONAL)
-        LAUNCH(&a, fill_diagonal, grid, BLOCK, 0, (float *)f->to, (float)rule->value, rule->first, columns, count);
+        LAUNCH(&a, fill_diagonal, grid, BLOCK, 0, (float *)f->to, (float)rule->value,
+               rule->first + (int)(f->first.row - f->first.column), columns, count);
     else if (f->format == FORMAT_REAL)
         LAUNCH(&a, fill_constant<float>, grid, BLOCK, 0, (float *)f->to, (float)rule->value, count);
     else if (f->format == FORMAT_I32)

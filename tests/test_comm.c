@@ -114,7 +114,7 @@ static void sums(int64_t n)
     const struct comm *c = comm_here();
     float *x = xmalloc((size_t)n * sizeof *x);
     for (int64_t i = 0; i < n; i++) x[i] = value(c->rank, i);
-    c->reduce(x, n, REDUCE_SUM);
+    c->reduce(x, n, REDUCE_SUM, OVER_ALL);
     for (int64_t i = 0; i < n; i++) {
         float sum = value(0, i);
         for (int r = 1; r < c->ranks; r++) sum += value(r, i);
@@ -138,7 +138,7 @@ static void largest(void)
 {
     float x[64];
     for (int i = 0; i < 64; i++) x[i] = unlike(i);
-    comm_here()->reduce(x, 64, REDUCE_MAX);
+    comm_here()->reduce(x, 64, REDUCE_MAX, OVER_ALL);
     for (int i = 0; i < 64; i++) expect(is_largest(i, x[i]), "a maximum", i);
 }
 
@@ -147,7 +147,7 @@ static void broadcasts(size_t bytes, int root)
     const struct comm *c = comm_here();
     unsigned char *x = xcalloc(bytes, 1);
     for (size_t i = 0; i < bytes && c->rank == root; i++) x[i] = (unsigned char)(i * 31 + i / 251);
-    c->broadcast(x, bytes, root);
+    c->broadcast(x, bytes, root, OVER_ALL);
     for (size_t i = 0; i < bytes; i++) expect(x[i] == (unsigned char)(i * 31 + i / 251), "a broadcast", (int64_t)i);
     free(x);
 }
@@ -157,11 +157,53 @@ static void passes(size_t bytes, int from, int to)
     const struct comm *c = comm_here();
     unsigned char *x = xcalloc(bytes, 1);
     for (size_t i = 0; i < bytes && c->rank == from; i++) x[i] = (unsigned char)(i * 7 + i / 253);
-    if (c->rank == from) c->send(x, bytes, to);
-    if (c->rank == to) c->receive(x, bytes, from);
+    if (c->rank == from) comm_send(x, bytes, to);
+    if (c->rank == to) comm_receive(x, bytes, from);
     for (size_t i = 0; i < bytes && c->rank == to; i++)
         expect(x[i] == (unsigned char)(i * 7 + i / 253), "what was sent", (int64_t)i);
     free(x);
+}
+
+/* Of a grid of 2 by 2 rows and columns by themselves. */
+static void groups(void)
+{
+    const struct comm *c = comm_here();
+    static const unsigned axis[] = { OVER_EP, OVER_DP };
+    comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_DP] = 2 } });
+    for (int k = 0; k < 2; k++) {
+        int step = k + 1, first = c->rank - (c->rank / step) % 2 * step, second = first + step;
+        float x[33];
+        for (int i = 0; i < 33; i++) x[i] = value(c->rank, i);
+        c->reduce(x, 33, REDUCE_SUM, axis[k]);
+        for (int i = 0; i < 33; i++) expect(x[i] == value(first, i) + value(second, i), "a sum of a group", i);
+        int rank = c->rank;
+        c->broadcast(&rank, sizeof rank, second, axis[k]);
+        expect(rank == second, "a broadcast to a group", k);
+    }
+}
+
+/* Each sends every other something of another size, and more than goes at a time to the next. */
+static void everyone(void)
+{
+    const struct comm *c = comm_here();
+    struct parcel parcel[2 * MOST];
+    int n = 0;
+    for (int r = 0; r < c->ranks; r++) {
+        if (r == c->rank) continue;
+        size_t out = (size_t)(r + 1 == c->rank ? LARGE : r) * sizeof(float),
+               in = (size_t)(c->rank + 1 == r ? LARGE : c->rank) * sizeof(float);
+        float *from = xcalloc(out + 1, 1);
+        for (size_t i = 0; i < out / sizeof *from; i++) from[i] = value(c->rank, (int64_t)i);
+        parcel[n++] = (struct parcel){ r, false, from, out };
+        parcel[n++] = (struct parcel){ r, true, xcalloc(in + 1, 1), in };
+    }
+    c->exchange(parcel, n);
+    for (int k = 0; k < n; k++) {
+        const float *x = parcel[k].data;
+        for (size_t i = 0; parcel[k].receives && i < parcel[k].bytes / sizeof *x; i++)
+            expect(x[i] == value(parcel[k].peer, (int64_t)i), "an exchange", (int64_t)i);
+        free(parcel[k].data);
+    }
 }
 
 static void exchange(void)
@@ -174,6 +216,8 @@ static void exchange(void)
     largest();
     for (int i = 0; i < COUNT(bytes); i++) for (int root = 0; root < c->ranks; root++) broadcasts(bytes[i], root);
     for (int i = 0; i < COUNT(bytes); i++) passes(bytes[i], 0, c->ranks - 1), passes(bytes[i], 1, 0);
+    everyone();
+    if (c->ranks == 4) groups();
     if (c->rank == 0) comm_order(ORDER_STEP, 17);
     else {
         struct order o = comm_follow();
@@ -199,9 +243,9 @@ static void exchange_on_gpus(void)
         for (int i = 0; i < N; i++) x[i] = k == MAXES ? unlike(i) : value(c->rank, i);
         b->put(gpu, memory[k], x, N * sizeof *x);
     }
-    b->reduce(gpu, memory[SUMS], N, REDUCE_SUM);
-    b->reduce(gpu, memory[MAXES], N, REDUCE_MAX);
-    b->broadcast(gpu, memory[DEALT], N * sizeof *x, 1);
+    b->reduce(gpu, memory[SUMS], N, REDUCE_SUM, OVER_ALL);
+    b->reduce(gpu, memory[MAXES], N, REDUCE_MAX, OVER_ALL);
+    b->broadcast(gpu, memory[DEALT], N * sizeof *x, 1, OVER_ALL);
     b->meet(gpu);
     for (int k = 0; k < 3; k++) {
         b->get(gpu, x, memory[k], N * sizeof *x);
@@ -223,14 +267,14 @@ static void part_ways(const char *word)
 {
     const struct comm *c = comm_here();
     float x[100] = { 0 };
-    if (strcmp(word, "unlike") == 0 && c->rank == 1) c->broadcast(x, sizeof x, 1);
-    else if (strcmp(word, "shorter") == 0 && c->rank == 1) c->reduce(x, 50, REDUCE_SUM);
-    else if (strcmp(word, "longer") == 0 && c->rank == 1) c->broadcast(x, 40, 0);
-    else if (strcmp(word, "longer") == 0) c->broadcast(x, sizeof x, 0);
+    if (strcmp(word, "unlike") == 0 && c->rank == 1) c->broadcast(x, sizeof x, 1, OVER_ALL);
+    else if (strcmp(word, "shorter") == 0 && c->rank == 1) c->reduce(x, 50, REDUCE_SUM, OVER_ALL);
+    else if (strcmp(word, "longer") == 0 && c->rank == 1) c->broadcast(x, 40, 0, OVER_ALL);
+    else if (strcmp(word, "longer") == 0) c->broadcast(x, sizeof x, 0, OVER_ALL);
     else if (strcmp(word, "silent") == 0 && c->rank == 1) sleep(30);
     else if (strcmp(word, "gone") == 0 && c->rank == 1) exit(3);
-    else c->reduce(x, 100, REDUCE_SUM);
-    if (c->rank != 0 || strcmp(word, "longer") != 0) c->reduce(x, 100, REDUCE_SUM);
+    else c->reduce(x, 100, REDUCE_SUM, OVER_ALL);
+    if (c->rank != 0 || strcmp(word, "longer") != 0) c->reduce(x, 100, REDUCE_SUM, OVER_ALL);
     else sleep(30);
 }
 

@@ -8,8 +8,12 @@
 #include "comm/comm.h"
 #include "kernel.h"
 
-/* Values of a leaf by its rule: number i of the leaf is set to value + std times the normal of its key. */
-struct fill { void *to; struct shape shape; enum format format; struct init rule; struct key key; };
+/* Values of a leaf by its rule: number i of the leaf is set to value + std times the normal of its key. first: where
+   the piece that this rank has of it begins. */
+struct fill {
+    void *to; struct shape shape; enum format format; struct init rule; struct key key;
+    struct { int64_t matrix, row, column; } first;
+};
 
 struct backend {
     const char *name;
@@ -51,10 +55,10 @@ struct backend {
     /* Weights are packed once a step, where products with activations of this format gain by it. */
     size_t (*packed_bytes)(struct shape weight, enum format act);                   /* 0: they do not */
     void (*pack)(void *device, const struct tensor *weight);                        /* writes weight->packed */
-    /* Between the ranks of comm_here(), where there are several; all in place. They may run beside what is
-       given next, up to meet. */
-    void (*reduce)(void *device, real *data, int64_t n, enum reduction how);
-    void (*broadcast)(void *device, void *data, size_t bytes, int root);
+    /* Between ranks of comm_here(), where there are several, of memory of the device; as there. They may run beside
+       what is given next, up to meet. */
+    void (*reduce)(void *device, real *data, int64_t n, enum reduction how, unsigned over);
+    void (*broadcast)(void *device, void *data, size_t bytes, int root, unsigned over);
     void (*meet)(void *device);
     /* Moments of the device's own time: stamp number n is passed when what was given before is done; between waits for
        the second. They are numbered from 0 on, and used again. NULL: calls are done when they return. */

@@ -136,7 +136,7 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
     struct counts counts = model_count(s->leaves);
     struct origin origin;
     struct err ignored;                                     /* it has just computed */
-    origin_here(&origin, (enum backend_kind)s->train.backend, &ignored);
+    origin_here(&origin, (enum backend_kind)s->train.backend, &comm_here()->place.mesh, &ignored);
     json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:i, s:i}", "revision", origin.revision, "isa", origin.isa,
                           "batch", s->train.batch, "micro", s->train.micro, "seq", s->model.seq,
                           "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads,

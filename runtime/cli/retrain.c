@@ -56,7 +56,10 @@ static void say_origin(const struct record *r)
 {
     struct origin here;
     struct err e;
-    if (origin_here(&here, strcmp(r->backend, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU, &e)) {
+    int rank;
+    struct mesh mesh = { { 0 } };
+    if (comm_look(&rank, &mesh.size[AXIS_DP], &e) ||
+        origin_here(&here, strcmp(r->backend, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU, &mesh, &e)) {
         fprintf(stderr, "note: %s\n", e.text);
         return;
     }

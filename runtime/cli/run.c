@@ -58,6 +58,9 @@ static int select_points(const struct call *c, struct study *s)
 
 enum code run_points(const struct call *c, const struct run_options *o, struct study *s)
 {
+    const char *ranks = cli_value(c, "ranks", NULL);
+    struct err e;
+    if (ranks && study_divide(s, ranks, &e)) return cli_usage(c, "--ranks %s", e.text);
     int pending = select_points(c, s);
     if (pending < 0) return CODE_USAGE;
     study_trunks(s);

@@ -4,13 +4,41 @@
 #include "comm.h"
 #include "base/object.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct comm alone = { .ranks = 1, .locals = 1 };
-static const struct comm *here = &alone;
+static struct comm alone = { .ranks = 1, .locals = 1 };
+static struct comm *here = &alone;
 const struct comm *comm_here(void) { return here; }
+
+void comm_divide(const struct mesh *l)
+{
+    INVARIANT(mesh_ranks(l) == here->ranks, "a mesh of %d ranks among %d", mesh_ranks(l), here->ranks);
+    here->place = (struct place){ *l, here->rank };
+}
+
+void comm_fail(const char *format, ...)
+{
+    va_list list;
+    fprintf(stderr, "sluice: rank %d of %d: ", here->rank, here->ranks);
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+    exit(7);
+}
+
+void comm_send(const void *data, size_t bytes, int to)
+{
+    here->exchange(&(struct parcel){ to, false, (void *)data, bytes }, 1);
+}
+
+void comm_receive(void *data, size_t bytes, int from)
+{
+    here->exchange(&(struct parcel){ from, true, data, bytes }, 1);
+}
 
 /* What launchers say, the innermost first. Several may speak: srun also starts mpirun itself, and what
    it says is inherited. */
@@ -90,9 +118,10 @@ int comm_join(struct err *e)
     if (ranks == 1) return 0;
     if (read_patience(&patience, e)) return -1;
     const struct comm_entry *entry = object_load(&mpi, e);
-    const struct comm *joined = entry ? entry->join(rank, ranks, patience, e) : NULL;
+    struct comm *joined = entry ? entry->join(rank, ranks, patience, e) : NULL;
     if (!joined) return err_prefix(e, "%s says rank %d of %d, but ", by->name, rank, ranks);
     here = joined;
+    comm_divide(&(struct mesh){ .size[AXIS_DP] = ranks });
     return 0;
 }
 
@@ -105,12 +134,12 @@ void comm_leave(void)
 void comm_order(enum order_kind kind, int64_t value)
 {
     struct order o = { kind, value };
-    if (here->ranks > 1) here->broadcast(&o, sizeof o, 0);
+    if (here->ranks > 1) here->broadcast(&o, sizeof o, 0, OVER_ALL);
 }
 
 struct order comm_follow(void)
 {
     struct order o;
-    here->broadcast(&o, sizeof o, 0);
+    here->broadcast(&o, sizeof o, 0, OVER_ALL);
     return o;
 }

@@ -7,18 +7,23 @@
 #ifndef SLUICE_COMM_H
 #define SLUICE_COMM_H
 
-#include "base/base.h"
+#include "base/mesh.h"
 
 enum reduction { REDUCE_SUM, REDUCE_MAX };
 
+/* What goes to another rank, or comes from it. */
+struct parcel { int peer; bool receives; void *data; size_t bytes; };
+
+/* over: axes of the mesh; those who do a thing together differ from this rank along these alone. */
 struct comm {
     int rank, ranks, local, locals;    /* local: its number among the `locals` ranks of this machine */
     double patience;                                        /* seconds that it waits for another rank */
-    void (*broadcast)(void *data, size_t bytes, int root);
+    struct place place;                                     /* in the mesh that comm_divide set; before: all alike */
+    void (*broadcast)(void *data, size_t bytes, int root, unsigned over);
     /* in the order of ranks: every rank gets the same bits; NaN stays */
-    void (*reduce)(float *data, int64_t n, enum reduction how);
-    void (*send)(const void *data, size_t bytes, int to);
-    void (*receive)(void *data, size_t bytes, int from);
+    void (*reduce)(float *data, int64_t n, enum reduction how, unsigned over);
+    /* All of them at once. What one rank sends, its peer receives, as many bytes and in this order. */
+    void (*exchange)(const struct parcel *parcels, int n);
     void (*leave)(void);
 };
 
@@ -31,6 +36,12 @@ int comm_look(int *rank, int *ranks, struct err *e);
 int comm_join(struct err *e);
 void comm_leave(void);
 const struct comm *comm_here(void);                         /* alone, until comm_join says otherwise */
+/* By all ranks, which are as many as the mesh has: what `over` means from here on. */
+void comm_divide(const struct mesh *l);
+/* Says on stderr which rank it is and why, and ends it with exit code 7. */
+void comm_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+void comm_send(const void *data, size_t bytes, int to);
+void comm_receive(void *data, size_t bytes, int from);
 
 /* Rank 0 leads: it reads and writes all files and says what is done next; the others follow. */
 enum order_kind {
@@ -51,7 +62,7 @@ struct order comm_follow(void);                             /* on the others: th
 /* What the shared object that joins ranks exports as `comm_entry`. interface: see base/object.h. */
 struct comm_entry {
     uint64_t interface;
-    const struct comm *(*join)(int rank, int ranks, double patience, struct err *e);
+    struct comm *(*join)(int rank, int ranks, double patience, struct err *e);
 };
 
 #endif

@@ -17,14 +17,14 @@
 enum { LOST = 7, PIECE = 32 << 20, SMALL = 64 << 10, BLOCK = 1024 };
 
 /* What two ranks do together; the tag of its messages, so that ranks that do different things notice. */
-enum act { SUM, MAX, GATHER, BROADCAST, VALUES, LEAVE };
-static const char *const act_name[] = { "sum", "maximum", "gather", "broadcast", "exchange of values", "leave" };
+enum act { SUM, MAX, GATHER, BROADCAST, EXCHANGE, LEAVE };
+static const char *const act_name[] = { "sum", "maximum", "gather", "broadcast", "exchange", "leave" };
 
 struct message { int peer, bytes; bool receives; };
 
 static struct comm here;
 static struct {
-    int n;
+    int n, most;
     enum act act;
     MPI_Request *request;
     struct message *message;
@@ -97,6 +97,16 @@ static void look(const struct message *m, const MPI_Status *s, int error)
 
 /* ---- messages ---- */
 
+static void make_room(int most)
+{
+    if (most <= open.most) return;
+    open.most = most;
+    open.request = xrealloc(open.request, (size_t)most * sizeof *open.request);
+    open.message = xrealloc(open.message, (size_t)most * sizeof *open.message);
+    open.status = xrealloc(open.status, (size_t)most * sizeof *open.status);
+    open.done = xrealloc(open.done, (size_t)most * sizeof *open.done);
+}
+
 static void post(bool receives, void *data, size_t bytes, int peer)
 {
     MPI_Request *r = &open.request[open.n];
@@ -130,48 +140,57 @@ static void finish(void)
     open.n = 0;
 }
 
-/* ---- what ranks do together, a piece at a time ---- */
+/* ---- what the ranks of a group do together, a piece at a time ---- */
+
+/* Numbers of ranks are those within the group: this one's is `me`. */
+struct group { int n, me; unsigned over; };
+static struct group group_of(unsigned over)
+{
+    return (struct group){ place_group(&here.place, over), place_index(&here.place, over), over };
+}
+static int rank_of(struct group g, int i) { return place_member(&here.place, g.over, i); }
 
 struct part { size_t from, n; };                            /* of a piece, in its elements */
-static struct part part_of(int rank, size_t n)
+static struct part part_of(struct group g, int i, size_t n)
 {
-    size_t from = n * (size_t)rank / (size_t)here.ranks, to = n * (size_t)(rank + 1) / (size_t)here.ranks;
+    size_t from = n * (size_t)i / (size_t)g.n, to = n * (size_t)(i + 1) / (size_t)g.n;
     return (struct part){ from, to - from };
 }
 
-/* Every rank's part goes to all others; `whole` has them already. */
-static void gather(char *data, size_t n, size_t element, int whole)
+/* Everyone's part goes to all others; number `whole` has them already. */
+static void gather(struct group g, char *data, size_t n, size_t element, int whole)
 {
-    struct part mine = part_of(here.rank, n);
+    struct part mine = part_of(g, g.me, n);
     open.act = GATHER;
-    for (int r = 0; r < here.ranks; r++) {
-        struct part its = part_of(r, n);
-        if (r == here.rank) continue;
-        if (here.rank != whole) post(true, data + its.from * element, its.n * element, r);
-        if (r != whole) post(false, data + mine.from * element, mine.n * element, r);
+    for (int i = 0; i < g.n; i++) {
+        struct part its = part_of(g, i, n);
+        if (i == g.me) continue;
+        if (g.me != whole) post(true, data + its.from * element, its.n * element, rank_of(g, i));
+        if (i != whole) post(false, data + mine.from * element, mine.n * element, rank_of(g, i));
     }
     finish();
 }
 
-/* Through all ranks where it is large, so that no rank sends it more than once. */
-static void broadcast_piece(char *data, size_t bytes, int root)
+/* Through all of them where it is large, so that none sends it more than once. */
+static void broadcast_piece(struct group g, char *data, size_t bytes, int root)
 {
     bool parted = bytes > SMALL;
+    int whole = -1;
     open.act = BROADCAST;
-    for (int r = 0; r < here.ranks; r++) {
-        struct part its = parted ? part_of(r, bytes) : (struct part){ 0, bytes };
-        if (r == root) continue;
-        if (here.rank == root) post(false, data + its.from, its.n, r);
-        if (here.rank == r) post(true, data + its.from, its.n, root);
+    for (int i = 0; i < g.n; i++) {
+        struct part its = parted ? part_of(g, i, bytes) : (struct part){ 0, bytes };
+        if (rank_of(g, i) == root) { whole = i; continue; }
+        if (here.rank == root) post(false, data + its.from, its.n, rank_of(g, i));
+        if (i == g.me) post(true, data + its.from, its.n, root);
     }
     finish();
-    if (parted) gather(data, bytes, 1, root);
+    if (parted) gather(g, data, bytes, 1, whole);
 }
 
-static void broadcast(void *data, size_t bytes, int root)
+static void broadcast(void *data, size_t bytes, int root, unsigned over)
 {
     for (size_t at = 0; at < bytes; at += PIECE)
-        broadcast_piece((char *)data + at, bytes - at < PIECE ? bytes - at : PIECE, root);
+        broadcast_piece(group_of(over), (char *)data + at, bytes - at < PIECE ? bytes - at : PIECE, root);
 }
 
 static void combine(float *to, const float *from, size_t n, enum reduction how)
@@ -181,55 +200,60 @@ static void combine(float *to, const float *from, size_t n, enum reduction how)
 }
 
 /* mine += those of the others, which lie in `parts`, in the order of ranks. */
-static void combine_parts(float *mine, size_t n, enum reduction how)
+static void combine_parts(struct group g, float *mine, size_t n, enum reduction how)
 {
     float sum[BLOCK];
     for (size_t at = 0; at < n; at += BLOCK) {
         size_t some = n - at < BLOCK ? n - at : BLOCK;
-        for (int r = 0, other = 0; r < here.ranks; r++) {
-            const float *its = (r == here.rank ? mine : parts + (size_t)other++ * n) + at;
-            if (r == 0) memcpy(sum, its, some * sizeof *sum);
+        for (int i = 0, other = 0; i < g.n; i++) {
+            const float *its = (i == g.me ? mine : parts + (size_t)other++ * n) + at;
+            if (i == 0) memcpy(sum, its, some * sizeof *sum);
             else combine(sum, its, some, how);
         }
         memcpy(mine + at, sum, some * sizeof *sum);
     }
 }
 
-static void reduce_piece(float *data, size_t n, enum reduction how)
+static void reduce_piece(struct group g, float *data, size_t n, enum reduction how)
 {
-    struct part mine = part_of(here.rank, n);
-    size_t need = mine.n * (size_t)(here.ranks - 1);
+    struct part mine = part_of(g, g.me, n);
+    size_t need = mine.n * (size_t)(g.n - 1);
     if (room < need) parts = xrealloc(parts, (room = need) * sizeof *parts);
     open.act = how == REDUCE_SUM ? SUM : MAX;
-    for (int r = 0, other = 0; r < here.ranks; r++) {
-        struct part its = part_of(r, n);
-        if (r == here.rank) continue;
-        post(true, parts + (size_t)other++ * mine.n, mine.n * sizeof *parts, r);
-        post(false, data + its.from, its.n * sizeof *data, r);
+    for (int i = 0, other = 0; i < g.n; i++) {
+        struct part its = part_of(g, i, n);
+        if (i == g.me) continue;
+        post(true, parts + (size_t)other++ * mine.n, mine.n * sizeof *parts, rank_of(g, i));
+        post(false, data + its.from, its.n * sizeof *data, rank_of(g, i));
     }
     finish();
-    combine_parts(data + mine.from, mine.n, how);
-    gather((char *)data, n, sizeof *data, -1);
+    combine_parts(g, data + mine.from, mine.n, how);
+    gather(g, (char *)data, n, sizeof *data, -1);
 }
 
-static void reduce(float *data, int64_t n, enum reduction how)
+static void reduce(float *data, int64_t n, enum reduction how, unsigned over)
 {
     enum { FLOATS = PIECE / sizeof *data };
     for (int64_t at = 0; at < n; at += FLOATS)
-        reduce_piece(data + at, (size_t)(n - at < FLOATS ? n - at : FLOATS), how);
+        reduce_piece(group_of(over), data + at, (size_t)(n - at < FLOATS ? n - at : FLOATS), how);
 }
 
-static void pass(bool receives, char *data, size_t bytes, int peer)
+static void exchange(const struct parcel *parcels, int n)
 {
-    open.act = VALUES;
-    for (size_t at = 0; at < bytes; at += PIECE) {
-        post(receives, data + at, bytes - at < PIECE ? bytes - at : PIECE, peer);
+    bool left = n > 0;
+    make_room(n);
+    open.act = EXCHANGE;
+    for (size_t at = 0; left; at += PIECE) {
+        left = false;
+        for (int i = 0; i < n; i++) {
+            const struct parcel *p = &parcels[i];
+            size_t rest = p->bytes > at ? p->bytes - at : 0;
+            if (rest || at == 0) post(p->receives, (char *)p->data + at, rest < PIECE ? rest : PIECE, p->peer);
+            left |= rest > PIECE;
+        }
         finish();
     }
 }
-
-static void send(const void *data, size_t bytes, int to) { pass(false, (char *)data, bytes, to); }
-static void receive(void *data, size_t bytes, int from) { pass(true, data, bytes, from); }
 
 /* ---- joining and leaving ---- */
 
@@ -293,7 +317,7 @@ static void look_around(int *local, int *locals)
     MPI_Comm_free(&machine);
 }
 
-static const struct comm *join(int rank, int ranks, double patience, struct err *e)
+static struct comm *join(int rank, int ranks, double patience, struct err *e)
 {
     static const char how[] = "launch with 'mpirun -np 4 sluice run ...' or 'srun --mpi=pmix -n 4 sluice run ...'";
     int its_rank = 0, its_ranks = 1;
@@ -311,13 +335,10 @@ static const struct comm *join(int rank, int ranks, double patience, struct err 
     }
     joined = true;
     on_exit(abandon, NULL);
-    here = (struct comm){ rank, ranks, 0, 1, patience, broadcast, reduce, send, receive, leave };
+    here = (struct comm){ .rank = rank, .ranks = ranks, .locals = 1, .patience = patience, .broadcast = broadcast,
+                          .reduce = reduce, .exchange = exchange, .leave = leave };
     look_around(&here.local, &here.locals);
-    size_t most = 2 * (size_t)ranks;
-    open.request = xcalloc(most, sizeof *open.request);
-    open.message = xcalloc(most, sizeof *open.message);
-    open.status = xcalloc(most, sizeof *open.status);
-    open.done = xcalloc(most, sizeof *open.done);
+    make_room(2 * ranks);
     return &here;
 }
 

@@ -72,17 +72,17 @@ static int cpu_probe_room(size_t *bytes, struct err *e)
 static void *cpu_open(int threads) { return pool_new(threads); }
 static void cpu_close(void *device) { pool_free(device); }
 
-static void cpu_reduce(void *device, real *data, int64_t n, enum reduction how)
+static void cpu_reduce(void *device, real *data, int64_t n, enum reduction how, unsigned over)
 {
     (void)device;
     INVARIANT(sizeof *data == sizeof(float), "ranks work in float");
-    comm_here()->reduce((float *)(void *)data, n, how);
+    comm_here()->reduce((float *)(void *)data, n, how, over);
 }
 
-static void cpu_broadcast(void *device, void *data, size_t bytes, int root)
+static void cpu_broadcast(void *device, void *data, size_t bytes, int root, unsigned over)
 {
     (void)device;
-    comm_here()->broadcast(data, bytes, root);
+    comm_here()->broadcast(data, bytes, root, over);
 }
 
 static void cpu_meet(void *device) { (void)device; }

@@ -27,8 +27,8 @@ static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *val
         int64_t row = at / columns, column = at % columns;
         n = columns - column < to - at ? columns - column : to - at;
         struct key key = f->key;
-        key.step = (uint64_t)(row / rows) << 32;
-        uint64_t first = (uint64_t)(row % rows) << 32 | (uint64_t)column;
+        key.step = (uint64_t)(row / rows + f->first.matrix) << 32;
+        uint64_t first = (uint64_t)(row % rows + f->first.row) << 32 | (uint64_t)(column + f->first.column);
         if (f->rule.kind == INIT_NORMAL) key_normals(key, first, n, (float)f->rule.cut, drawn + (at - from));
         else key_uniforms(key, first, n, drawn + (at - from));
     }
@@ -42,7 +42,8 @@ static void diagonal_piece(const struct fill *f, int64_t from, int64_t to, real 
 {
     int64_t columns = shape_last(f->shape);
     for (int64_t i = from; i < to; i++)
-        values[i - from] = i % columns == i / columns + f->rule.first ? (real)f->rule.value : 0;
+        values[i - from] = i % columns + f->first.column == i / columns + f->first.row + f->rule.first
+                               ? (real)f->rule.value : 0;
 }
 
 static void piece(const struct args *a, int64_t from, int64_t to)

@@ -111,6 +111,9 @@ struct columns_attr { int64_t from, n; };
 struct conv1d_attr { int64_t dilation, silu; };
 struct count_chosen_attr { int64_t experts, parts, groups, once; };
 struct cross_entropy_attr { double softcap; };
+/* rows: those that there is room for */
+struct exchange_counts_attr { int64_t over, ranks, rows; };
+struct over_attr { int64_t over, ranks; };
 struct drop_over_capacity_attr { int64_t experts, groups, capacity, first; };
 struct hash_ids_attr { int64_t experts, k; uint64_t seed; };
 struct join_pooled_attr { int64_t window, m; };

@@ -69,7 +69,7 @@ static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kin
     leaf->kind = kind;
     leaf->path = arena_text(l->arena, "%s", path);
     leaf->decl = decl;
-    leaf->values = decl.shape;
+    leaf->values = leaf->whole = decl.shape;
     leaf->stack = leaf->heads = 1;
     leaf->active = 1;
     leaf->id = l->n;
@@ -324,6 +324,13 @@ struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, st
     return leaf ? graph_leaf(g, leaf) : g->poison;
 }
 
+static void cut_leaf(struct leaf *l, int dim, unsigned over, struct shape whole)
+{
+    l->over = over;
+    l->cut = dim;
+    l->whole = whole;
+}
+
 static struct node *weight(struct graph *g, const char *path, enum role role, struct shape values, struct init init,
                            struct decl decl)
 {
@@ -336,7 +343,8 @@ static struct node *weight(struct graph *g, const char *path, enum role role, st
         leaf->reads = role_rule[role].reads;
         leaf->init = init;
         leaf->values = values;
-        for (int i = 0; i + 2 < values.rank; i++) leaf->stack *= (int)values.dim[i];
+        const struct shape here = decl.shape.rank == values.rank ? decl.shape : values;
+        for (int i = 0; i + 2 < here.rank; i++) leaf->stack *= (int)here.dim[i];
     }
     return graph_leaf(g, leaf);
 }
@@ -344,6 +352,22 @@ static struct node *weight(struct graph *g, const char *path, enum role role, st
 struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init)
 {
     return weight(g, path, role, shape, init, (struct decl){ shape, DTYPE_REAL });
+}
+
+struct node *graph_weight_cut(struct graph *g, const char *path, enum role role, struct shape whole, struct init init,
+                              int dim, unsigned over)
+{
+    int n = place_group(&g->leaves->here, over);
+    struct shape part = whole;
+    char text[64];
+    if (n == 1) return graph_weight(g, path, role, whole, init);
+    part.dim[dim] /= n;
+    if (part.dim[dim] * n != whole.dim[dim])
+        return graph_fail(g, "%s: dimension %d of %s cannot be divided among %d ranks", path, dim,
+                          shape_text(whole, text), n);
+    struct node *w = weight(g, path, role, whole, init, (struct decl){ part, DTYPE_REAL });
+    if (!g->failed) cut_leaf(w->leaf, dim, over, whole);
+    return w;
 }
 
 struct node *graph_freeze(struct node *w)
@@ -371,6 +395,26 @@ struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, s
     if (!leaf) return g->poison;
     if (made) leaf->init = (struct init){ .kind = INIT_CONSTANT, .value = value };
     return graph_leaf(g, leaf);
+}
+
+/* Of a buffer as large as the weight the same dimension; of one that has something for each row or matrix, the
+   first. */
+struct node *graph_buffer_of(struct graph *g, const char *path, enum dtype dtype, struct shape part,
+                             const struct leaf *w)
+{
+    struct node *n = graph_buffer(g, path, dtype, part, 0);
+    char text[64];
+    if (g->failed || !w->over) return n;
+    bool alike = shape_equal(part, w->decl.shape);
+    if (!alike && (w->cut > 0 || part.dim[0] % w->decl.shape.dim[0] != 0))
+        return graph_fail(g, "%s: %s does not go with a weight whose dimension %d is cut among ranks", path,
+                          shape_text(part, text), w->cut);
+    int dim = alike ? w->cut : 0;
+    struct shape whole = part;
+    whole.dim[dim] *= place_group(&g->leaves->here, w->over);
+    n->leaf->values = whole;
+    cut_leaf(n->leaf, dim, w->over, whole);
+    return n;
 }
 
 struct node *graph_control(struct graph *g, const char *name, struct control control)
@@ -405,7 +449,8 @@ struct node *graph_average_of(struct graph *g, struct leaf *of)
     if (g->failed) return g->poison;
     char path[512];
     snprintf(path, sizeof path, "average.%s", of->path);
-    struct node *n = graph_buffer(g, path, of->decl.dtype, of->decl.shape, 0);
+    struct node *n = graph_buffer_of(g, path, of->decl.dtype, of->decl.shape, of);
+    if (g->failed) return n;
     n->leaf->of = of;
     n->leaf->of_update = true;
     n->leaf->init = of->init;

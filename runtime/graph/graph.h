@@ -4,6 +4,7 @@
 #ifndef SLUICE_GRAPH_H
 #define SLUICE_GRAPH_H
 
+#include "base/mesh.h"
 #include "base/shape.h"
 #include <string.h>
 
@@ -141,22 +142,29 @@ struct leaf {
     enum kept_as kept; struct shape values;    /* what values are kept in, and their shape; decl's is of what is kept */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int heads;    /* of a weight whose rows are those of so many heads of attention, one after the other; 1 otherwise */
-    int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
+    /* The ranks over these axes have a part of it each, along dimension `cut`: decl is of that; whole: of all of it. 0:
+       every rank has it whole. Those who have the same part are its replicas. */
+    unsigned over; int cut; struct shape whole;
+    /* which of the replicas alone updates the weight, and keeps the buffer, counted from 1; 0: every one does */
+    int holder;
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */
     const struct leaf *of;    /* LEAF_GRAD: the weight; a buffer that is an average: what it follows */
     struct control control;                                 /* LEAF_CONTROL */
     int id; size_t offset;                                  /* place in its slab */
     size_t packed_bytes, packed;                            /* its packed form and where it lies; 0: none is wanted */
 };
-/* closed: no further weight is taken; offload: buffers of the update lie in the host's memory. */
+/* closed: no further weight is taken; offload: buffers of the update lie in the host's memory; here: the rank whose
+   they are. */
 struct leaves {
     struct arena *arena; int n, room; struct leaf **leaf; bool closed, offload;
+    struct place here;
     int n_slots, *slot;                                     /* by hash of the path: number of a leaf + 1, 0: none */
 };
 struct leaves *leaves_new(void);
 void leaves_free(struct leaves *l);
 struct leaf *leaves_find(const struct leaves *l, const char *path);
 const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of);       /* NULL: it has none */
+static inline unsigned leaf_replicas(const struct leaf *l) { return OVER_ALL & ~l->over; }
 static inline bool leaf_trains(const struct leaf *l) { return l->kind == LEAF_WEIGHT && !l->frozen; }
 /* In a checkpoint, and what another state of the model is filled with. */
 static inline bool leaf_is_saved(const struct leaf *l)
@@ -232,7 +240,14 @@ struct node *graph_freeze(struct node *w);
 /* A frozen weight whose values, of this shape, are kept in codes: U8, as base/nf4.h has them. */
 struct node *graph_codes(struct graph *g, const char *path, enum role role, struct shape values, struct init init,
                          enum kept_as kept);
+/* A weight of this whole shape, of which this rank has its part: dimension `dim`, a multiple of how many the ranks over
+   these axes are, is cut among them. */
+struct node *graph_weight_cut(struct graph *g, const char *path, enum role role, struct shape whole, struct init init,
+                              int dim, unsigned over);
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value);
+/* A buffer that goes with a weight, cut as that is: of its part, and of no other width along what is cut. */
+struct node *graph_buffer_of(struct graph *g, const char *path, enum dtype dtype, struct shape part,
+                             const struct leaf *w);
 struct node *graph_control(struct graph *g, const char *name, struct control control);  /* REAL [1] */
 struct node *graph_grad_of(struct graph *g, struct leaf *weight);    /* update: REAL, shape of weight */
 struct node *graph_average_of(struct graph *g, struct leaf *of);    /* a buffer "average.PATH", filled as PATH is */

@@ -7,13 +7,14 @@
 #include "ops/elementwise.h"
 #include "ops/products.h"
 #include "ops/routing.h"
+#include "ops/ranks.h"
 #include "ops/rows.h"
 #include "ops/tokens.h"
 #include "ops/update.h"
 
 #define OPS(X) \
-    PRODUCT_OPS(X) ELEMENTWISE_OPS(X) BROADCAST_OPS(X) ROW_OPS(X) TOKEN_OPS(X) ROUTING_OPS(X) REDUCE_OPS(X) \
-    UPDATE_OPS(X)
+    PRODUCT_OPS(X) ELEMENTWISE_OPS(X) BROADCAST_OPS(X) ROW_OPS(X) TOKEN_OPS(X) ROUTING_OPS(X) RANK_OPS(X) \
+    REDUCE_OPS(X) UPDATE_OPS(X)
 
 #define OPS_INDEX(name, signature) OP_##name,
 enum { OPS(OPS_INDEX) OP_COUNT };

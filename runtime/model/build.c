@@ -125,12 +125,12 @@ struct node *build_without_best(struct build *b, struct node *key)
 
 /* ---- weights ---- */
 
-/* Weights that several passes use are the first one's. */
+/* Weights that several passes use are the first one's. over: axes along which its first dimension is cut. */
 static struct node *weight_as(struct build *b, const char *path, enum role role, struct shape shape, struct init init,
-                              enum kept_as kept)
+                              enum kept_as kept, unsigned over)
 {
     int before = b->graph->leaves->n;
-    struct node *w = kept == KEPT_FLOAT ? graph_weight(b->graph, path, role, shape, init)
+    struct node *w = kept == KEPT_FLOAT ? graph_weight_cut(b->graph, path, role, shape, init, 0, over)
                                         : graph_codes(b->graph, path, role, shape, init, kept);
     if (build_freezes(b, role)) graph_freeze(w);
     if (b->graph->leaves->n == before) return w;
@@ -141,7 +141,7 @@ static struct node *weight_as(struct build *b, const char *path, enum role role,
 
 static struct node *weight(struct build *b, const char *path, enum role role, struct shape shape, struct init init)
 {
-    return weight_as(b, path, role, shape, init, KEPT_FLOAT);
+    return weight_as(b, path, role, shape, init, KEPT_FLOAT, 0);
 }
 
 struct scaling model_scaling(const struct model_conf *model, enum weight_reads reads, int64_t inputs,
@@ -181,9 +181,10 @@ struct node *build_reads(struct node *w, enum weight_reads reads)
 }
 
 /* What a product reads. */
-static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
+static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape, struct init init,
+                           unsigned over)
 {
-    return weight_as(b, build_path(b, name, ".weight"), role, shape, init, build_kept_as(b, role));
+    return weight_as(b, build_path(b, name, ".weight"), role, shape, init, build_kept_as(b, role), over);
 }
 
 struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets)
@@ -220,7 +221,7 @@ static struct node *linear_as(struct build *b, const char *name, enum role role,
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
     struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
     struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, shape);
-    struct node *w = build_reads(matrix(b, name, role, shape, init), reads);
+    struct node *w = build_reads(matrix(b, name, role, shape, init, 0), reads);
     return adapted(b, name, x, w, NULL);                    /* [T,out] */
 }
 
@@ -255,7 +256,7 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
                            struct node *rows, int64_t out, int experts, double active)
 {
     struct shape shape = SHAPE(experts, out, shape_last(rows->shape));                       /* [E,out,in] */
-    struct node *w = matrix(b, name, role, shape, build_init(b, role, shape));
+    struct node *w = matrix(b, name, role, shape, build_init(b, role, shape), d->counts ? OVER_EP : 0);
     w->leaf->active = active * b->share;
     return adapted(b, name, rows, w, d);                    /* [R,out] */
 }
@@ -263,6 +264,12 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 struct node *build_bias(struct build *b, const char *name, struct shape shape)
 {
     return build_weight(b, arena_text(b->arena, "%s.bias", name), ROLE_SCALAR, shape, init_constant(0));
+}
+
+struct node *build_expert_bias(struct build *b, const char *name, struct shape shape, const struct dispatched *d)
+{
+    const char *path = build_path(b, arena_text(b->arena, "%s.bias", name), "");
+    return weight_as(b, path, ROLE_SCALAR, shape, init_constant(0), KEPT_FLOAT, d->counts ? OVER_EP : 0);
 }
 
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out)

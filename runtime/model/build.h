@@ -95,7 +95,9 @@ struct routing {
    goes where; what keeps the load even; how tokens reach them. */
 struct experts { int choices, idle; struct pick router; struct picks balance; struct pick dispatch; };
 /* rows [R,D]; see ops dispatch, gather, combine */
-struct dispatched { struct node *rows, *offsets, *order, *inverse; };
+/* counts: rows have come to this rank's experts, as op exchange_counts says, and offsets are of these; NULL: they are
+   this rank's own, for all experts. */
+struct dispatched { struct node *rows, *offsets, *order, *inverse, *counts; };
 /* A router that is complete, with what its experts wrote: rows [R,W] of d, before gates. */
 struct routed { const struct routing *routing; const struct dispatched *d; struct node *rows; };
 /* Who has a graph built to look at its routers, not to train by it. router: is told of each, by the name of what it is
@@ -206,6 +208,8 @@ struct adapted { const char *name; struct node *x; const struct leaf *w; const s
 struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets);
 /* A bias of zeros at path "<b->path>.<name>.bias". */
 struct node *build_bias(struct build *b, const char *name, struct shape shape);
+/* The same of experts' rows d: of each expert its own, [E,out]. */
+struct node *build_expert_bias(struct build *b, const char *name, struct shape shape, const struct dispatched *d);
 /* Says that the rows of weight `name`.weight, which is made, are those of so many heads. */
 void build_heads(struct build *b, const char *name, int64_t heads);
 /* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */

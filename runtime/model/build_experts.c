@@ -1,5 +1,5 @@
 /* Experts: who goes where, rows by expert, what they compute of them, and what is seen of it. */
-#include "module.h"
+#include "building.h"
 
 #include <math.h>
 
@@ -12,7 +12,7 @@ struct node *expert_affine(struct build *b, bool bias, const char *name, enum ro
     double active = r->k < r->experts ? (double)r->k / r->experts : 1;
     struct node *y = expert_linear(b, name, role, d, rows, out, computed, active);
     if (!bias) return y;
-    struct node *added = build_bias(b, name, SHAPE(computed, out));
+    struct node *added = build_expert_bias(b, name, SHAPE(computed, out), d);
     added->leaf->active = active * b->share;
     return grouped_add_row(b->graph, y, added, d->offsets);
 }
@@ -35,7 +35,8 @@ struct node *expert_gates(struct build *b, const struct routing *r, const struct
     struct graph *g = b->graph;
     if (!gates_hidden(b, r)) return NULL;
     struct shape pairs = SHAPE(shape_count(r->gate->shape), 1);
-    return gather(g, view(g, r->gate, pairs), d->order, view(g, d->inverse, pairs));
+    struct node *gates = gather(g, view(g, r->gate, pairs), d->order, view(g, d->inverse, pairs));
+    return d->counts ? to_experts(g, gates, d->counts) : gates;
 }
 
 static struct node *layers_of(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
@@ -53,9 +54,36 @@ static struct node *layers_of(struct build *b, struct hidden h, const struct rou
 
 struct node *feed_forward(struct build *b, struct hidden h, struct node *u) { return layers_of(b, h, NULL, NULL, u); }
 
+/* ---- experts of other ranks ---- */
+
+/* Rows that may come to this rank, as many from each: all that it can send, or a part of so many times what it has to
+   send. */
+static int64_t room_for(const struct build *b, const struct routing *r, const struct dispatched *d)
+{
+    int64_t ranks = place_group(&b->graph->leaves->here, OVER_EP), tokens = d->inverse->shape.dim[0],
+            k = d->inverse->shape.dim[1], rows = d->rows->shape.dim[0], mine = (r->experts - r->idle) / ranks,
+            each = tokens * (k < mine ? k : mine), most = ranks * (each < rows ? each : rows);
+    double room = b->own->room * (double)rows;
+    return room > 0 && room < (double)most ? ((int64_t)room + ranks - 1) / ranks * ranks : most;
+}
+
+/* Rows at the ranks of their experts. */
+static struct dispatched sent(struct build *b, const struct routing *r, const struct dispatched *d)
+{
+    struct graph *g = b->graph;
+    if (place_group(&g->leaves->here, OVER_EP) == 1) return *d;
+    struct dispatched here = *d;
+    here.counts = exchange_counts(g, d->offsets, room_for(b, r, d), OVER_EP);
+    here.offsets = graph_result(g, here.counts, 1);
+    here.rows = to_experts(g, d->rows, here.counts);
+    return here;
+}
+
 struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d)
 {
-    return layers_of(b, h, r, d, d->rows);
+    struct dispatched here = sent(b, r, d);
+    struct node *rows = layers_of(b, h, r, &here, here.rows);
+    return here.counts ? from_experts(b->graph, rows, here.counts, d->rows->shape.dim[0]) : rows;
 }
 
 /* ---- from tokens to experts ---- */

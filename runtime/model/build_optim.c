@@ -43,9 +43,10 @@ struct node *build_radius(struct build *b, const struct node *w, int64_t stack)
     return build_memory_of(b, "radius", w, SHAPE(stack));
 }
 
-static struct node *of_update(struct build *b, const char *path, enum dtype dtype, struct shape shape)
+static struct node *of_update(struct build *b, const char *path, const struct node *w, enum dtype dtype,
+                              struct shape shape)
 {
-    struct node *n = graph_buffer(b->graph, path, dtype, shape, 0);
+    struct node *n = graph_buffer_of(b->graph, path, dtype, shape, w->leaf);
     if (!b->graph->failed) n->leaf->of_update = true;
     return n;
 }
@@ -53,7 +54,7 @@ static struct node *of_update(struct build *b, const char *path, enum dtype dtyp
 static struct node *memory(struct build *b, const char *which, const struct node *w, enum dtype dtype,
                            struct shape shape)
 {
-    return of_update(b, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), dtype, shape);
+    return of_update(b, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), w, dtype, shape);
 }
 
 struct node *build_moment_as(struct build *b, const char *which, const struct node *w, int state, int64_t stack)
@@ -95,5 +96,5 @@ struct node *build_outliers(struct build *b, struct pick self, struct node *clip
 
 struct node *build_copy(struct build *b, int number, const struct node *w)
 {
-    return of_update(b, arena_text(b->arena, "copy.%d.%s", number, w->leaf->path), DTYPE_REAL, w->shape);
+    return of_update(b, arena_text(b->arena, "copy.%d.%s", number, w->leaf->path), w, DTYPE_REAL, w->shape);
 }

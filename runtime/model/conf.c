@@ -47,6 +47,7 @@ static const struct param train_params[] = {
            "of weights to values of bf16 after each step, as without copies of them in fp32"),
     BOOL(struct train_conf, offload, false,
          "what an optimizer remembers, and averages of weights, lie in the host's memory, to the same bits; for a GPU"),
+    SLOT(struct train_conf, ranks, SLOT_RANKS, "grid", "how several ranks divide the model and its batches"),
     SLOT(struct train_conf, fp8, SLOT_FP8, "none", "products of operands in FP8, in training"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOTS(struct train_conf, rates, SLOT_RATES, "factors on the learning rate, of layers or kinds of weights"),
@@ -84,6 +85,40 @@ static const struct param train_params[] = {
     { 0 }
 };
 const struct schema train_schema = { "train", "the training run", sizeof(struct train_conf), train_params };
+
+/* "dp 2 x ep 4" */
+static const char *product_text(const struct mesh *l, char out[96])
+{
+    int n = 0;
+    for (int a = AXES - 1; a >= 0; a--)
+        if (l->size[a] > 1) n += snprintf(out + n, 96 - (size_t)n, "%s%s %d", n ? " x " : "", axis_name[a], l->size[a]);
+    if (n == 0) snprintf(out, 96, "dp 1");
+    return out;
+}
+
+static int divide_batch(const struct train_conf *c, const struct mesh *mesh, struct err *e)
+{
+    struct place any = { *mesh, 0 };
+    int parts = place_group(&any, OVER_SEQUENCES);
+    return c->batch % (c->micro * parts) == 0 ? 0
+           : err_set(e, "train.batch: %d sequences in %d micro-batches cannot be divided among %d ranks: take a multiple "
+                        "of %d", c->batch, c->micro, parts, c->micro * parts);
+}
+
+int train_division(const struct train_conf *c, int ranks, struct division *out, struct err *e)
+{
+    char text[96];
+    *out = c->ranks.module->division(c->ranks);
+    int others = mesh_ranks(&out->mesh), *dp = &out->mesh.size[AXIS_DP];
+    if (*dp == 0 && ranks % others == 0) *dp = ranks / others;
+    if (mesh_ranks(&out->mesh) == ranks) return divide_batch(c, &out->mesh, e);
+    product_text(&out->mesh, text);
+    if (*dp == 0)
+        return err_set(e, "train.ranks: %s are %d ranks, and %d, as are here, are no multiple of them: launch so many, as "
+                          "'mpirun -np %d sluice run ...'", text, others, ranks, others);
+    return err_set(e, "train.ranks: %s are %d ranks, and %d %s here: launch so many, as 'mpirun -np %d sluice run ...'",
+                   text, mesh_ranks(&out->mesh), ranks, ranks == 1 ? "is" : "are", mesh_ranks(&out->mesh));
+}
 
 /* ---- loading ---- */
 

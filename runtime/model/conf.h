@@ -2,6 +2,7 @@
 #ifndef SLUICE_CONF_H
 #define SLUICE_CONF_H
 
+#include "base/mesh.h"
 #include "config.h"
 
 enum mode { MODE_TRAIN, MODE_EVAL, MODE_DECODE };
@@ -34,7 +35,7 @@ struct train_conf {
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
     int rounding, offload;                                  /* rounding: enum weight_rounding */
-    struct pick fp8, optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule, seq_schedule,
+    struct pick ranks, fp8, optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule, seq_schedule,
                 guard, average;
     struct picks rates, monitors;
     int eval_every, eval_tokens, eval_seq, record, checkpoint_every, keep;
@@ -42,6 +43,10 @@ struct train_conf {
     bool answers;                                           /* no key: what the data says. Windows are filled up then */
 };
 extern const struct schema train_schema;
+/* How ranks divide a run: as train.ranks says, with what it leaves open for so many ranks; room: see modules/
+   ranks_grid.c. -1: they cannot, e says why. */
+struct division { struct mesh mesh; double room; };
+int train_division(const struct train_conf *c, int ranks, struct division *out, struct err *e);
 bool train_averages(const struct train_conf *c);            /* whether evaluations read averages of the weights */
 
 #endif

@@ -11,17 +11,27 @@ static double step_number(const void *conf, double scale, int64_t step, int64_t 
     return (double)step + 1;
 }
 
-/* Gradients of the weights of a layer, or of all (layer -1). */
-static struct node *norm_of(struct build *b, int layer)
+/* Of those of a layer, or of all (layer -1), that are cut over these axes. */
+static struct node *norm_over(struct build *b, int layer, unsigned over)
 {
     struct graph *g = b->graph;
     struct node **grads = arena_alloc(b->arena, (size_t)(g->leaves->n + 1) * sizeof *grads);
     int n = 0, leaves = g->leaves->n;
     for (int i = 0; i < leaves; i++) {
         struct leaf *l = g->leaves->leaf[i];
-        if (leaf_trains(l) && (layer < 0 || l->layer == layer)) grads[n++] = graph_grad_of(g, l);
+        if (leaf_trains(l) && l->over == over && (layer < 0 || l->layer == layer)) grads[n++] = graph_grad_of(g, l);
     }
     return n ? global_norm(g, n, grads) : NULL;
+}
+
+/* Of all gradients of weights of a layer, or of all. Squares of what ranks have parts of add up. */
+static struct node *norm_of(struct build *b, int layer)
+{
+    struct graph *g = b->graph;
+    struct node *norm = norm_over(b, layer, 0), *part = norm_over(b, layer, OVER_EP);
+    if (!part) return norm;
+    struct node *sum = all_reduce(g, square(g, part), OVER_EP);
+    return root(g, norm ? add(g, square(g, norm), sum) : sum);
 }
 
 /* Of a weight "layers.3.attention.q.weight": attention.q. */
@@ -32,6 +42,12 @@ static const char *name_within(struct build *b, const struct leaf *w)
     size_t length = strlen(name), tail = strlen(ending);
     if (length > tail && strcmp(name + length - tail, ending) == 0) length -= tail;
     return arena_text(b->arena, "%.*s", (int)length, name);
+}
+
+/* Of a weight, or its gradient, the parts of all ranks. */
+static struct node *whole(struct graph *g, const struct leaf *w, struct node *part)
+{
+    return w->over ? all_gather(g, part, w->over) : part;
 }
 
 /* Shows a weight to those who watch it: as it is, or its change. */
@@ -45,8 +61,10 @@ static void show_weight(struct build *b, struct leaf *w, struct node *grad, stru
         const char *pattern = module_traits(p).watched;
         if (!pattern || fnmatch(pattern, name, 0) != 0) continue;
         shown[i]++;
-        if (change && p.module->watch_update) p.module->watch_update(b, p, name, graph_leaf(b->graph, w), grad, change);
-        if (!change && p.module->watch_weight) p.module->watch_weight(b, p, name, graph_leaf(b->graph, w));
+        struct graph *g = b->graph;
+        if (change && p.module->watch_update)
+            p.module->watch_update(b, p, name, whole(g, w, graph_leaf(g, w)), whole(g, w, grad), change);
+        if (!change && p.module->watch_weight) p.module->watch_weight(b, p, name, whole(g, w, graph_leaf(g, w)));
     }
     b->layer = layer;
 }
@@ -142,6 +160,9 @@ static void round_weights(struct build *b, int leaves, struct update u)
         struct node *key = NULL;
         if (!leaf_trains(w)) continue;
         if (b->train->rounding == WEIGHTS_STOCHASTIC) {
+            if (w->over)
+                graph_fail(g, "train.rounding: stochastic: %s is divided among ranks, which would draw alike for its "
+                              "parts", w->path);
             key = graph_buffer(g, arena_text(b->arena, "rounding.%s", w->path), DTYPE_REAL, SHAPE(2), 0);
             key->leaf->init = init_uniform(0, 1);
         }
@@ -260,6 +281,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
 {
     struct building own = { .observer = size.observer, .part = size.part, .part_depth = size.depth,
                             .most = size.most ? size.most : size.seq, .of = size.of ? size.of : "" };
+    if (train) own.room = train->ranks.module->division(train->ranks).room;
     if (train && mode != MODE_DECODE) own.monitors = train->monitors;
     struct build build = {
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,

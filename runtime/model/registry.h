@@ -207,6 +207,7 @@ struct module {
         /* optional: changes one weight after its update */
         void (*constrain)(struct build *b, struct pick self, struct node *w, struct update u);
         /* optional: of a step's clip, as op clip_norm gives it, loss and gradient norm another clip */
+        struct division (*division)(struct pick self);      /* ranks; dp 0: what the others leave */
         struct node *(*guard)(struct build *b, struct pick self, struct node *clip, struct node *loss,
                               struct node *norm);
         /* optional: of all n, after the step's update */

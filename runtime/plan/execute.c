@@ -84,7 +84,7 @@ real plan_control(const struct plan *p, const struct leaf *l)
 
 static char *seed_address(const struct plan *p, int i) { return p->carries + p->seeds + (size_t)i * OFFSETS_ALIGNMENT; }
 
-static int pieces(const struct plan *p) { return p->step.micros * comm_here()->ranks; }
+static int pieces(const struct plan *p) { return p->step.micros * place_group(&comm_here()->place, OVER_DATA); }
 
 static void put_seeds(struct plan *p)
 {

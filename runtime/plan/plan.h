@@ -41,7 +41,9 @@ struct state;
 struct state *state_new(struct leaves *l, const struct backend *b, int threads);
 void state_free(struct state *s);
 void state_fill(struct state *s, uint64_t seed);            /* weights and buffers by their rules, keyed by path */
+/* All of a leaf, wherever parts of it lie. With several ranks for rank 0 alone, who orders the others to answer. */
 void state_put(struct state *s, const struct leaf *l, const void *from);
+void state_get(struct state *s, const struct leaf *l, void *to);
 /* The l->values of a weight, a buffer or a quantised weight, as numbers: what is kept in codes is quantised on its way
    in, on the host, and put as it is else. */
 void state_put_values(struct state *s, const struct leaf *l, const real *values);
@@ -49,15 +51,14 @@ void state_get_values(struct state *s, const struct leaf *l, real *to);
 /* for micro-batch `micro` of the next plan_step */
 void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from);
 size_t state_staged_bytes(struct leaves *l, int micros);     /* what staging takes beside the slabs */
-/* put and get of rank 0 order a buffer that another rank holds */
-void state_get(struct state *s, const struct leaf *l, void *to);
 /* Fills weights and buffers, by path, from another state of the same model, or with the averages of those that have
    one. */
 int state_copy(const struct leaves *to, struct state *into, const struct leaves *from, struct state *from_state,
                struct err *e);
-void state_answer(struct state *s, struct order o);         /* which answers by this; the other ranks pass */
-void state_share(struct state *s);    /* weights and the buffers that every rank has become those of rank 0 */
-size_t leaf_bytes(const struct leaf *l);
+void state_answer(struct state *s, struct order o);         /* of other ranks, to put and get of rank 0 */
+void state_share(struct state *s);    /* what replicas have alike becomes that of the first of them */
+size_t leaf_bytes(const struct leaf *l);                     /* of what this rank has */
+size_t leaf_whole_bytes(const struct leaf *l);
 void *state_data(const struct state *s, const struct leaf *l);               /* address in the backend's memory */
 
 /* Gives a plan its memory over a state; plans that never run at once may share the arena of the first, NULL: its own.

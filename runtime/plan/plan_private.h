@@ -65,8 +65,8 @@ struct plan {
     /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take
        the largest up to maxes */
     size_t aheads, sums, maxes;
-    /* pieces of the gradients, and how many backward calls make each ready */
-    int n_buckets; struct bucket { size_t from, to; int ready; } *bucket;
+    /* pieces of the gradients, how many backward calls make each ready, and the ranks that add theirs up */
+    int n_buckets; struct bucket { size_t from, to; int ready; unsigned over; } *bucket;
     /* when the update calls up to `end` are done: leaves go from their holders to all, what lies at from..to of
        the carries is added up */
     int n_exchanges; struct exchange { int end, n; struct leaf **leaf; size_t from, to; } *exchange;

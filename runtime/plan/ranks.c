@@ -1,24 +1,24 @@
-/* Plans over several ranks. Each rank computes the gradient of its part of the batch; the gradients are added
-   over the ranks in pieces, while backward goes on. Each weight is then updated by one rank, which alone keeps
-   what its optimizer remembers of it (ZeRO-1; a weight is not cut), and goes from there to the others. Who
-   holds what: update.c. */
+/* Plans over several ranks. Each rank computes the gradient of its part of the batch; the gradients are added over the
+   ranks that have the same weights and other tokens, in pieces, while backward goes on. Each weight, or this rank's
+   part of it, is then updated by one of its replicas, which alone keeps what its optimizer remembers of it (ZeRO-1),
+   and goes from there to the others. Who holds what: update.c. */
 #include "plan_private.h"
 #include "offsets.h"
 
 #include <stdlib.h>
 
-/* The rank that runs an update alone, counted from 1; 0: all do. */
-static int holder_of(const struct node *n)
+/* A leaf whose holder alone runs the update; NULL: all do. */
+static const struct leaf *held_leaf(const struct node *n)
 {
     for (int k = 0; update_is_held(n) && k < n->n_in; k++)
-        if (plan_leaf_of(n->in[k]) && plan_leaf_of(n->in[k])->holder) return plan_leaf_of(n->in[k])->holder;
-    return 0;
+        if (plan_leaf_of(n->in[k]) && plan_leaf_of(n->in[k])->holder) return plan_leaf_of(n->in[k]);
+    return NULL;
 }
 
 bool ranks_mine(const struct call *update)
 {
-    int holder = holder_of(update->node);
-    return holder == 0 || holder == comm_here()->rank + 1;
+    const struct leaf *l = held_leaf(update->node);
+    return !l || l->holder == place_index(&comm_here()->place, leaf_replicas(l)) + 1;
 }
 
 /* ---- pieces of the gradients ---- */
@@ -36,24 +36,32 @@ static int ready_after(const struct plan *p, const struct leaf *weight)
     return 0;
 }
 
-/* From the last weight to the first: backward comes by them in about this order. */
+/* The ranks whose gradients of a weight add up. */
+static unsigned adds_over(const struct leaf *l) { return OVER_DATA & ~l->over; }
+
+/* From the last weight to the first: backward comes by them in about this order. A piece is of weights whose gradients
+   add up over the same ranks. */
 static void cut_gradients(struct plan *p)
 {
     const struct leaves *leaves = p->graph->leaves;
     size_t end = state_layout(p->graph->leaves).of[SLAB_WEIGHTS], least = end / PIECES;
     least = least < LEAST ? LEAST : least > MOST ? MOST : least;
-    p->bucket = arena_alloc(p->arena, (end / least + 2) * sizeof *p->bucket);
-    struct bucket now = { end, end, 0 };
+    p->bucket = arena_alloc(p->arena, (size_t)(leaves->n + 1) * sizeof *p->bucket);
+    struct bucket now = { end, end, 0, 0 };
     for (int i = leaves->n - 1; i >= 0; i--) {
         const struct leaf *l = leaves->leaf[i];
         if (!leaf_trains(l)) continue;
+        bool other = now.to > now.from && now.over != adds_over(l);
+        if (now.to - now.from >= least || other) {
+            p->bucket[p->n_buckets++] = now;
+            now = (struct bucket){ now.from, now.from, now.ready, 0 };      /* pieces go in their order */
+        }
         int last = ready_after(p, l);
+        now.over = adds_over(l);
         now.from = l->offset;
         now.ready = last > now.ready ? last : now.ready;
-        if (now.to - now.from < least && now.from > 0) continue;
-        p->bucket[p->n_buckets++] = now;
-        now = (struct bucket){ now.from, now.from, now.ready };     /* pieces go in their order */
     }
+    if (now.to > now.from) p->bucket[p->n_buckets++] = now;
 }
 
 /* What an update leaves that all ranks read: leaves, once each, and outputs. */
@@ -92,43 +100,48 @@ static void plan_exchanges(struct plan *p)
 
 void ranks_plan(struct plan *p)
 {
-    if (comm_here()->ranks == 1 || p->backward.n == 0) return;
+    if (mesh_ranks(&p->graph->leaves->here.mesh) == 1 || p->backward.n == 0) return;
     cut_gradients(p);
     plan_exchanges(p);
 }
 
 /* ---- exchange ---- */
 
-static void reduce(struct plan *p, void *data, size_t bytes, enum reduction how)
+static void reduce(struct plan *p, void *data, size_t bytes, enum reduction how, unsigned over)
 {
-    if (bytes) p->how.backend->reduce(p->state->device, data, (int64_t)(bytes / sizeof(real)), how);
+    if (bytes == 0 || place_group(&comm_here()->place, over) == 1) return;
+    p->how.backend->reduce(p->state->device, data, (int64_t)(bytes / sizeof(real)), how, over);
 }
 
 void ranks_reduce_grads(struct plan *p, int *bucket, int done)
 {
     for (; *bucket < p->n_buckets && p->bucket[*bucket].ready <= done; ++*bucket)
         reduce(p, p->state->slab[SLAB_GRADS] + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from,
-               REDUCE_SUM);
+               REDUCE_SUM, p->bucket[*bucket].over);
 }
 
 void ranks_reduce_ahead(struct plan *p)
 {
     if (comm_here()->ranks == 1 || p->aheads == 0) return;
-    reduce(p, p->carries, p->aheads, REDUCE_SUM);
+    reduce(p, p->carries, p->aheads, REDUCE_SUM, OVER_DATA);
     p->how.backend->meet(p->state->device);
 }
 
 void ranks_reduce_carries(struct plan *p)
 {
     if (comm_here()->ranks == 1) return;
-    reduce(p, p->carries + p->aheads, p->sums - p->aheads, REDUCE_SUM);
-    reduce(p, p->carries + p->sums, p->maxes - p->sums, REDUCE_MAX);
+    reduce(p, p->carries + p->aheads, p->sums - p->aheads, REDUCE_SUM, OVER_DATA);
+    reduce(p, p->carries + p->sums, p->maxes - p->sums, REDUCE_MAX, OVER_ALL);
     p->how.backend->meet(p->state->device);
 }
 
 void ranks_give(struct plan *p, const struct leaf *l)
 {
-    p->how.backend->broadcast(p->state->device, state_data(p->state, l), leaf_bytes(l), l->holder - 1);
+    const struct place *here = &comm_here()->place;
+    unsigned over = leaf_replicas(l);
+    if (place_group(here, over) > 1)
+        p->how.backend->broadcast(p->state->device, state_data(p->state, l), leaf_bytes(l),
+                                  place_member(here, over, l->holder - 1), over);
 }
 
 /* The weights that other ranks updated, and what updates say of themselves: nothing on the ranks
@@ -140,7 +153,7 @@ void ranks_share_updates(struct plan *p, int exchange)
     const struct exchange *x = &p->exchange[exchange];
     int first = exchange ? x[-1].end : 0;
     for (int i = 0; i < x->n; i++) ranks_give(p, x->leaf[i]);
-    reduce(p, p->carries + x->from, x->to - x->from, REDUCE_SUM);
+    reduce(p, p->carries + x->from, x->to - x->from, REDUCE_SUM, OVER_ALL);
     b->meet(s->device);
     for (int i = first; i < x->end; i++) {
         const struct call *c = &p->update.call[i];

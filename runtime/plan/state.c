@@ -16,9 +16,17 @@ static enum format leaf_format(const struct leaf *l)
 
 size_t leaf_bytes(const struct leaf *l) { return (size_t)shape_count(l->decl.shape) * element_bytes(leaf_format(l)); }
 
+size_t leaf_whole_bytes(const struct leaf *l)
+{
+    return (size_t)shape_count(l->whole) * element_bytes(leaf_format(l));
+}
+
+/* A buffer that one of the replicas alone keeps. */
+static bool is_held(const struct leaf *l) { return l->kind == LEAF_BUFFER && !l->everywhere && l->holder; }
+
 bool state_is_foreign(const struct leaf *l)
 {
-    return l->kind == LEAF_BUFFER && !l->everywhere && l->holder && l->holder != comm_here()->rank + 1;
+    return is_held(l) && l->holder != place_index(&comm_here()->place, leaf_replicas(l)) + 1;
 }
 
 static bool is_offloaded(const struct leaves *leaves, const struct leaf *l) { return leaves->offload && l->of_update; }
@@ -91,15 +99,110 @@ void *state_data(const struct state *s, const struct leaf *l)
     return s->slab[slab_of(s->leaves, l)] + l->offset;
 }
 
-void state_put(struct state *s, const struct leaf *l, const void *from)
+static void put(struct state *s, const struct leaf *l, const void *from)
 {
-    if (state_is_foreign(l)) {
-        comm_order(ORDER_PUT, l->id);
-        comm_here()->send(from, leaf_bytes(l), l->holder - 1);
-        return;
-    }
     s->backend->put(s->device, state_data(s, l), from, leaf_bytes(l));
     s->stale |= l->packed_bytes > 0;
+}
+
+static void get(struct state *s, const struct leaf *l, void *to)
+{
+    s->backend->get(s->device, to, state_data(s, l), leaf_bytes(l));
+}
+
+/* ---- leaves of which ranks have parts ---- */
+
+/* The rank that answers for part i: of the replicas that have it, the one that keeps it, or the first. */
+static int keeper_of(const struct leaf *l, int i)
+{
+    struct place at = comm_here()->place;
+    at.rank = place_member(&at, l->over, i);
+    return place_member(&at, leaf_replicas(l), is_held(l) ? l->holder - 1 : 0);
+}
+
+/* Copies part i between all of a leaf and a part by itself. */
+static void move_part(const struct leaf *l, int i, char *whole, char *part, bool out)
+{
+    size_t row = element_bytes(leaf_format(l)), outer = 1;
+    for (int d = 0; d < l->cut; d++) outer *= (size_t)l->whole.dim[d];
+    for (int d = l->cut; d < l->decl.shape.rank; d++) row *= (size_t)l->decl.shape.dim[d];
+    size_t stride = leaf_whole_bytes(l) / outer;
+    for (size_t k = 0; k < outer; k++) {
+        char *there = whole + k * stride + (size_t)i * row, *here = part + k * row;
+        memcpy(out ? here : there, out ? there : here, row);
+    }
+}
+
+static void put_parts(struct state *s, const struct leaf *l, const void *from)
+{
+    const struct comm *c = comm_here();
+    char *part = xmalloc(leaf_bytes(l));
+    for (int i = 0; i < place_group(&c->place, l->over); i++) {
+        move_part(l, i, (char *)from, part, true);
+        if (keeper_of(l, i) == c->rank) put(s, l, part);
+        else comm_send(part, leaf_bytes(l), keeper_of(l, i));
+    }
+    free(part);
+}
+
+static void get_parts(struct state *s, const struct leaf *l, void *to)
+{
+    const struct comm *c = comm_here();
+    char *part = xmalloc(leaf_bytes(l));
+    for (int i = 0; i < place_group(&c->place, l->over); i++) {
+        if (keeper_of(l, i) == c->rank) get(s, l, part);
+        else comm_receive(part, leaf_bytes(l), keeper_of(l, i));
+        move_part(l, i, to, part, false);
+    }
+    free(part);
+}
+
+/* Whether another rank has to answer. */
+static bool is_elsewhere(const struct leaf *l) { return l->over || state_is_foreign(l); }
+
+void state_put(struct state *s, const struct leaf *l, const void *from)
+{
+    if (!is_elsewhere(l)) { put(s, l, from); return; }
+    comm_order(ORDER_PUT, l->id);
+    put_parts(s, l, from);
+}
+
+void state_get(struct state *s, const struct leaf *l, void *to)
+{
+    if (!is_elsewhere(l)) { get(s, l, to); return; }
+    comm_order(ORDER_GET, l->id);
+    get_parts(s, l, to);
+}
+
+void state_answer(struct state *s, struct order o)
+{
+    const struct leaf *l = s->leaves->leaf[o.value];
+    const struct comm *c = comm_here();
+    if (keeper_of(l, place_index(&c->place, l->over)) != c->rank) return;
+    void *part = xmalloc(leaf_bytes(l));
+    if (o.kind == ORDER_PUT) {
+        comm_receive(part, leaf_bytes(l), 0);
+        put(s, l, part);
+    } else {
+        get(s, l, part);
+        comm_send(part, leaf_bytes(l), 0);
+    }
+    free(part);
+}
+
+void state_share(struct state *s)
+{
+    const struct comm *c = comm_here();
+    for (int i = 0; i < s->leaves->n; i++) {
+        const struct leaf *l = s->leaves->leaf[i];
+        if (l->kind != LEAF_WEIGHT && (l->kind != LEAF_BUFFER || is_held(l))) continue;
+        if (place_group(&c->place, leaf_replicas(l)) == 1) continue;
+        void *part = xmalloc(leaf_bytes(l));
+        get(s, l, part);
+        c->broadcast(part, leaf_bytes(l), place_member(&c->place, leaf_replicas(l), 0), leaf_replicas(l));
+        put(s, l, part);
+        free(part);
+    }
 }
 
 /* The inputs of a single micro-batch are put where they are read. */
@@ -134,13 +237,6 @@ void state_pack(struct state *s)
     s->stale = false;
 }
 
-void state_get(struct state *s, const struct leaf *l, void *to)
-{
-    if (!state_is_foreign(l)) { s->backend->get(s->device, to, state_data(s, l), leaf_bytes(l)); return; }
-    comm_order(ORDER_GET, l->id);
-    comm_here()->receive(to, leaf_bytes(l), l->holder - 1);
-}
-
 int state_copy(const struct leaves *to, struct state *into, const struct leaves *from, struct state *from_state,
                struct err *e)
 {
@@ -149,42 +245,14 @@ int state_copy(const struct leaves *to, struct state *into, const struct leaves 
         if (!leaf_is_saved(l)) continue;
         const struct leaf *source = leaves_find(from, l->path);
         if (source && leaves_average(from, source)) source = leaves_average(from, source);
-        if (!source || leaf_bytes(source) != leaf_bytes(l))
+        if (!source || leaf_whole_bytes(source) != leaf_whole_bytes(l))
             return err_set(e, "%s: the trained model has no such tensor of this size", l->path);
-        void *memory = xmalloc(leaf_bytes(l));
+        void *memory = xmalloc(leaf_whole_bytes(l));
         state_get(from_state, source, memory);
         state_put(into, l, memory);
         free(memory);
     }
     return 0;
-}
-
-void state_answer(struct state *s, struct order o)
-{
-    const struct leaf *l = s->leaves->leaf[o.value];
-    if (l->holder != comm_here()->rank + 1) return;
-    void *values = xmalloc(leaf_bytes(l));
-    if (o.kind == ORDER_PUT) {
-        comm_here()->receive(values, leaf_bytes(l), 0);
-        state_put(s, l, values);
-    } else {
-        state_get(s, l, values);
-        comm_here()->send(values, leaf_bytes(l), 0);
-    }
-    free(values);
-}
-
-void state_share(struct state *s)
-{
-    for (int i = 0; i < s->leaves->n; i++) {
-        const struct leaf *l = s->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT && (l->kind != LEAF_BUFFER || (l->holder && !l->everywhere))) continue;
-        void *values = xmalloc(leaf_bytes(l));
-        state_get(s, l, values);
-        comm_here()->broadcast(values, leaf_bytes(l), 0);
-        state_put(s, l, values);
-        free(values);
-    }
 }
 
 /* ---- values of weights in codes ---- */
@@ -194,7 +262,7 @@ void state_put_values(struct state *s, const struct leaf *l, const real *values)
     if (l->kept == KEPT_FLOAT) { state_put(s, l, values); return; }
     int64_t n = shape_count(l->values);
     float *floats = xmalloc((size_t)n * sizeof *floats);
-    unsigned char *codes = xmalloc(leaf_bytes(l));
+    unsigned char *codes = xmalloc(leaf_whole_bytes(l));
     for (int64_t i = 0; i < n; i++) floats[i] = (float)values[i];
     nf4_quantise(l->kept, n, floats, codes);
     state_put(s, l, codes);
@@ -207,7 +275,7 @@ void state_get_values(struct state *s, const struct leaf *l, real *to)
     if (l->kept == KEPT_FLOAT) { state_get(s, l, to); return; }
     int64_t n = shape_count(l->values);
     float *floats = xmalloc((size_t)n * sizeof *floats);
-    unsigned char *codes = xmalloc(leaf_bytes(l));
+    unsigned char *codes = xmalloc(leaf_whole_bytes(l));
     state_get(s, l, codes);
     nf4_values(l->kept, n, codes, floats);
     for (int64_t i = 0; i < n; i++) to[i] = (real)floats[i];
@@ -220,7 +288,12 @@ void state_get_values(struct state *s, const struct leaf *l, real *to)
 static void fill(struct state *s, const struct leaf *l, uint64_t seed, void *to, struct shape shape, enum format format)
 {
     struct fill f = { to, shape, format, l->init,
-                      { seed, PURPOSE_INIT, hash_name(l->of ? l->of->path : l->path), 0 } };
+                      { seed, PURPOSE_INIT, hash_name(l->of ? l->of->path : l->path), 0 }, { 0, 0, 0 } };
+    int64_t first = l->over ? place_index(&comm_here()->place, l->over) * shape.dim[l->cut] : 0;
+    for (int d = l->cut + 1; d < shape.rank - 2; d++) first *= shape.dim[d];
+    if (l->cut == shape.rank - 1) f.first.column = first;
+    else if (l->cut == shape.rank - 2) f.first.row = first;
+    else f.first.matrix = first;
     s->backend->fill(s->device, &f);
 }
 
@@ -237,8 +310,8 @@ static void fill_codes(struct state *s, const struct leaf *l, uint64_t seed)
     free(values);
 }
 
-/* A draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the
-   extent of a dimension. */
+/* A draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, on the extent of a dimension, nor
+   on which rank has it. */
 void state_fill(struct state *s, uint64_t seed)
 {
     static const enum slab cleared[] = { SLAB_WEIGHTS, SLAB_FROZEN, SLAB_BUFFERS, SLAB_OFFLOADED };

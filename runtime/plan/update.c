@@ -137,11 +137,35 @@ static void mark_before(struct plan *p, const struct node *n)
 
 /* ---- holders ---- */
 
-/* Lots in the order of the graph, each to the rank with the least so far. */
+/* What replica i of a part holds, and those of its other parts with it, gets more. */
+static double add_load(const struct place *here, unsigned replicas, int i, double *load, double more)
+{
+    struct place at = *here;
+    double most = 0;
+    for (int part = 0; part < place_group(here, OVER_ALL & ~replicas); part++) {
+        at.rank = place_member(here, OVER_ALL & ~replicas, part);
+        double *its = &load[place_member(&at, replicas, i)];
+        *its += more;
+        if (*its > most) most = *its;
+    }
+    return most;
+}
+
+/* Of the replicas that have a group of leaves, the one with the least so far. */
+static int least_loaded(const struct place *here, unsigned replicas, double *load)
+{
+    int least = 0;
+    for (int i = 1; i < place_group(here, replicas); i++)
+        if (add_load(here, replicas, i, load, 0) < add_load(here, replicas, least, load, 0)) least = i;
+    return least;
+}
+
+/* Lots in the order of the graph. */
 static void hold(struct plan *p, int *parent)
 {
     const struct graph *g = p->graph;
-    int ranks = comm_here()->ranks;
+    const struct place *here = &g->leaves->here;
+    int ranks = mesh_ranks(&here->mesh);
     if (ranks == 1) return;
     double *load = xcalloc((size_t)ranks, sizeof *load), *size = xcalloc((size_t)g->leaves->n + 1, sizeof *size);
     int *holder = xcalloc((size_t)g->leaves->n + 1, sizeof *holder);
@@ -149,10 +173,13 @@ static void hold(struct plan *p, int *parent)
         if (leaf_trains(g->leaves->leaf[i]))
             size[find(parent, i)] += (double)shape_count(g->leaves->leaf[i]->decl.shape);
     for (int i = 0; i < g->n; i++) {
-        int group = group_of(g->node[i], parent), least = 0;
+        int group = group_of(g->node[i], parent);
         if (group == NONE) continue;
-        for (int r = 1; r < ranks; r++) if (load[r] < load[least]) least = r;
-        if (!holder[group]) { holder[group] = least + 1; load[least] += size[group]; }
+        unsigned replicas = leaf_replicas(g->leaves->leaf[group]);
+        if (!holder[group]) {
+            holder[group] = least_loaded(here, replicas, load) + 1;
+            add_load(here, replicas, holder[group] - 1, load, size[group]);
+        }
         for (int k = 0; k < g->node[i]->n_in; k++)
             if (goes_with(g->node[i], k)) plan_leaf_of(g->node[i]->in[k])->holder = holder[group];
     }

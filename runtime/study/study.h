@@ -79,6 +79,8 @@ void study_free(struct study *s);
    stays whole. */
 int study_select(struct study *s, const char *const *names, int n, struct err *e);
 /* seed: of replicate 0 */
+/* A configuration as text, without how ranks divide a run: who goes on with it may divide it otherwise. malloc'd */
+char *study_config_text(const json_t *config);
 struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed);
 /* The data that the point was made with */
 bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data);
@@ -122,6 +124,11 @@ int64_t train_tokens(const struct train_conf *train, int64_t seq, int64_t steps)
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 int64_t variant_tokens_of(const struct variant *v, int64_t steps);          /* in so many of its steps; 0: all */
 enum backend_kind variant_backend(const struct variant *v);
+/* How so many ranks divide a variant's runs; -1: they cannot, e says why. */
+int variant_mesh(const struct variant *v, int ranks, struct mesh *out, struct err *e);
+/* In place of what all variants say of that: "dp=2 ep=4", what is not named is as if it were left open. -1: it is no such
+   text. */
+int study_divide(struct study *s, const char *text, struct err *e);
 char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */
 
 #endif

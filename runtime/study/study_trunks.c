@@ -19,7 +19,7 @@ static char *rest_of(const json_t *config)
     json_t *copy = json_deep_copy(config), *train = json_object_get(copy, "train");
     json_object_del(train, "steps");
     json_object_del(train, "schedule");
-    char *text = config_canonical(copy);
+    char *text = study_config_text(copy);
     json_decref(copy);
     return text;
 }

@@ -11,6 +11,50 @@ enum backend_kind variant_backend(const struct variant *v)
     return word && strcmp(word, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU;
 }
 
+int variant_mesh(const struct variant *v, int ranks, struct mesh *out, struct err *e)
+{
+    struct train_conf train;
+    struct problems problems = { 0 };
+    struct arena *arena = arena_new();
+    struct division d;
+    train_load(json_object_get(v->config, "train"), arena, &train, &problems);
+    int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text)
+                             : train_division(&train, ranks, &d, e);
+    problems_free(&problems);
+    arena_free(arena);
+    *out = d.mesh;
+    return failure;
+}
+
+/* "ep=4" */
+static int divide_axis(struct study *s, const char *word, struct err *e)
+{
+    char name[8] = "", rest;
+    int size = 0, axis = 0;
+    bool whole = sscanf(word, "%7[a-z]=%d%c", name, &size, &rest) == 2 && size > 0;
+    while (axis < AXES && strcmp(axis_name[axis], name)) axis++;
+    if (!whole || axis == AXES)
+        return err_set(e, "'%s': must be an axis and how many ranks it has, as ep=4; axes are dp, ep", word);
+    for (int v = 0; v < s->n_variants; v++)
+        json_object_set_new(json_object_get(json_object_get(s->variant[v].config, "train"), "ranks"), name,
+                            json_integer(size));
+    return 0;
+}
+
+int study_divide(struct study *s, const char *text, struct err *e)
+{
+    char *all = xstrdup(text), *rest = all, *word;
+    int failure = 0;
+    for (int v = 0; v < s->n_variants; v++) {
+        json_t *ranks = json_object_get(json_object_get(s->variant[v].config, "train"), "ranks");
+        for (int a = 0; a < AXES; a++)
+            if (json_object_get(ranks, axis_name[a])) json_object_set_new(ranks, axis_name[a], json_integer(a != AXIS_DP));
+    }
+    while (!failure && (word = strsep(&rest, " ,")) != NULL) if (*word) failure = divide_axis(s, word, e);
+    free(all);
+    return failure;
+}
+
 bool study_uses_gpu(const struct study *s)
 {
     bool any = false;

@@ -10,8 +10,8 @@ static bool is_mean(const struct leaf *l) { return leaf_is_saved(l) && l->decl.d
 /* sum of a leaf += share x what the state holds. */
 static void add(struct session *s, const struct leaf *l, double share, double *sum)
 {
-    int64_t n = shape_count(l->decl.shape);
-    real *values = xmalloc(leaf_bytes(l));
+    int64_t n = shape_count(l->whole);
+    real *values = xmalloc(leaf_whole_bytes(l));
     state_get(s->state, l, values);
     for (int64_t i = 0; i < n; i++) sum[i] += share * (double)values[i];
     free(values);
@@ -19,8 +19,8 @@ static void add(struct session *s, const struct leaf *l, double share, double *s
 
 static void put(struct session *s, const struct leaf *l, const double *sum)
 {
-    int64_t n = shape_count(l->decl.shape);
-    real *values = xmalloc(leaf_bytes(l));
+    int64_t n = shape_count(l->whole);
+    real *values = xmalloc(leaf_whole_bytes(l));
     for (int64_t i = 0; i < n; i++) values[i] = (real)sum[i];
     state_put(s->state, l, values);
     free(values);
@@ -33,7 +33,7 @@ int average_checkpoints(struct session *s, struct averaged *of, int n, struct er
     int failure = 0;
     for (int i = 0; i < leaves->n; i++)
         if (is_mean(leaves->leaf[i]))
-            sum[i] = xcalloc((size_t)shape_count(leaves->leaf[i]->decl.shape), sizeof **sum);
+            sum[i] = xcalloc((size_t)shape_count(leaves->leaf[i]->whole), sizeof **sum);
     for (int k = 0; k < n; k++) total += of[k].weight;
     for (int k = 0; k < n && !failure; k++) {
         struct checkpoint c;

@@ -27,7 +27,7 @@ static const char *leaf_dtype(const struct leaf *l)
 }
 
 /* As it lies in memory. */
-static struct stored tensor_of(const struct leaf *l) { return stored_new(l->path, leaf_dtype(l), l->decl.shape); }
+static struct stored tensor_of(const struct leaf *l) { return stored_new(l->path, leaf_dtype(l), l->whole); }
 
 /* Of all that are saved; returns how many. */
 static int tensors_of(const struct leaves *leaves, struct stored **tensor)
@@ -60,9 +60,9 @@ static void put_state(FILE *to, struct leaves *leaves, struct state *state)
     for (int i = 0; i < leaves->n && !ferror(to); i++) {
         const struct leaf *l = leaves->leaf[i];
         if (!leaf_is_saved(l)) continue;
-        void *data = xmalloc(leaf_bytes(l));
+        void *data = xmalloc(leaf_whole_bytes(l));
         state_get(state, l, data);
-        fwrite(data, 1, leaf_bytes(l), to);
+        fwrite(data, 1, leaf_whole_bytes(l), to);
         free(data);
     }
     free(header);

@@ -15,7 +15,7 @@ static int64_t times(int64_t steps, int64_t every) { return steps / every + (ste
 
 static size_t text_bytes(const json_t *json)
 {
-    char *text = json ? config_canonical(json) : NULL;
+    char *text = json ? study_config_text(json) : NULL;
     size_t n = text ? strlen(text) : 0;
     free(text);
     return n;

@@ -38,7 +38,9 @@ static struct common common_here(const struct study *s)
     for (int p = 0; p < s->n_points; p++) {
         const struct variant *v = &s->variant[s->point[p].variant];
         c.study = hash_more(hash_more(c.study, &v->hash, sizeof v->hash), &s->point[p].seed, sizeof s->point[p].seed);
-        if (origin_here(&c.origin, variant_backend(v), &e)) c.origin = (struct origin){ "", "" };
+        struct mesh mesh;
+        if (variant_mesh(v, comm_here()->ranks, &mesh, &e) || origin_here(&c.origin, variant_backend(v), &mesh, &e))
+            c.origin = (struct origin){ "", "" };
     }
     return c;
 }
@@ -47,7 +49,7 @@ static bool is_like_rank_0(const struct runner *r, struct common here)
 {
     struct common first = here;
     char study[33], its[33];
-    comm_here()->broadcast(&first, sizeof first, 0);
+    comm_here()->broadcast(&first, sizeof first, 0, OVER_ALL);
     if (origin_equal(&here.origin, &first.origin) && hash_equal(here.study, first.study)) return true;
     hash_print(here.study, study);
     hash_print(first.study, its);

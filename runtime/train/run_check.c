@@ -154,13 +154,32 @@ static enum outcome check_memory(const struct runner *r)
     return OUTCOME_DEVICE;
 }
 
+/* ---- ranks ---- */
+
+static enum outcome check_ranks(const struct runner *r)
+{
+    const struct study *s = r->study;
+    struct mesh mesh;
+    struct err e;
+    char name[128];
+    for (int p = 0; p < s->n_points; p++) {
+        if (r->over_before[p] || !variant_mesh(&s->variant[s->point[p].variant], r->ranks, &mesh, &e)) continue;
+        if (r->rank == 0) fprintf(stderr, "sluice: %s: %s\n", run_name(r, p, name), e.text);
+        return OUTCOME_SCRIPT;
+    }
+    return OUTCOME_FINISHED;
+}
+
 /* ---- the program and the device ---- */
 
 /* Whether a point was computed by another program or device than would go on with the study: 1; 0: no; -1: there is no
    device, and e says what is missing. */
 static int is_foreign(const struct runner *r, int point, const struct past *past, struct origin *now, struct err *e)
 {
-    if (origin_here(now, run_backend(r, point), e)) return -1;
+    struct mesh mesh;
+    if (variant_mesh(&r->study->variant[r->study->point[point].variant], r->ranks, &mesh, e) ||
+        origin_here(now, run_backend(r, point), &mesh, e))
+        return -1;
     return past->exists && !origin_equal(&past->origin, now);
 }
 
@@ -216,7 +235,8 @@ enum outcome run_check(struct runner *r)
         r->over_before[p] = !unreadable && past_over(&past[p], r->options->retry_failed);
         left += !unreadable && !r->over_before[p];
     }
-    enum outcome outcome = left ? check_origins(r, past) : OUTCOME_FINISHED;
+    enum outcome outcome = left ? check_ranks(r) : OUTCOME_FINISHED;
+    if (left && !outcome) outcome = check_origins(r, past);
     free(past);
     if (left && !outcome) outcome = check_data(r);
     if (left && !outcome && r->rank == 0) outcome = check_folders(r);

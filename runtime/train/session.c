@@ -19,6 +19,22 @@ static int load_confs(struct session *s, const json_t *config, struct err *e)
 
 struct model_size session_eval_size(const struct session *s) { return model_eval_size(&s->model, &s->train, s->batch); }
 
+int64_t session_first(const struct session *s) { return place_index(&comm_here()->place, OVER_SEQUENCES) * s->batch; }
+int64_t session_sequences(const struct session *s)
+{
+    return place_group(&comm_here()->place, OVER_SEQUENCES) * s->batch;
+}
+
+/* What this rank has of a micro-batch. */
+static int divide(struct session *s, struct err *e)
+{
+    struct division d;
+    if (train_division(&s->train, comm_here()->ranks, &d, e)) return -1;
+    comm_divide(&d.mesh);
+    s->batch = s->train.batch / s->train.micro / place_group(&comm_here()->place, OVER_SEQUENCES);
+    return 0;
+}
+
 /* Graphs and plans without memory. micro 0: as the configuration says. */
 static int session_plan(struct session **out, const json_t *config, int micro, struct err *e)
 {
@@ -30,17 +46,10 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
                             (enum recompute)s->train.recompute };
     if (!how.backend) { session_free(s); return -1; }
     s->backend = how.backend;
-    int ranks = comm_here()->ranks;
-    s->batch = s->train.batch / s->train.micro / ranks;
-    if (s->batch * s->train.micro * ranks != s->train.batch) {
-        err_set(e, "train.batch: %d sequences in %d micro-batches cannot be divided among %d ranks: "
-                   "take a multiple of %d",
-                s->train.batch, s->train.micro, ranks, s->train.micro * ranks);
-        session_free(s);
-        return -1;
-    }
+    if (divide(s, e)) { session_free(s); return -1; }
     s->ramps = train_ramps(&s->train, s->model.seq);
     s->leaves = leaves_new();
+    s->leaves->here = comm_here()->place;
     s->leaves->offload = s->train.offload;
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
@@ -67,7 +76,6 @@ static int smaller_fit(const struct session *s, const json_t *config, size_t roo
     struct err ignored;
     for (int micro = s->train.micro + 1; micro <= s->train.batch; micro++) {
         struct session *other;
-        if (s->train.batch % (micro * comm_here()->ranks) != 0) continue;
         if (session_plan(&other, config, micro, &ignored)) continue;
         size_t bytes = session_bytes(other);
         session_free(other);
@@ -149,11 +157,11 @@ void session_put(struct session *s, const struct inputs *in)
     inputs_stage(s->state, s->leaves, MODE_EVAL, 0, 1, &eval);
 }
 
-static bool forward_parts(struct session *s, const struct evaluation *e, int parts)
+static bool forward_parts(struct session *s, const struct evaluation *e, int parts, int64_t at_once)
 {
     struct model_size size = session_eval_size(s);
     for (int i = 0; i < parts; i++) {
-        e->in->place[0] = (int32_t)((i * comm_here()->ranks + comm_here()->rank) * size.batch);
+        e->in->place[0] = (int32_t)(i * at_once + place_index(&comm_here()->place, OVER_SEQUENCES) * size.batch);
         corpus_eval_batch(e->corpus, e->set, e->in->place[0], (int)size.batch, (int)size.seq, *e->in);
         session_put(s, e->in);
         if (e->ready && !e->ready(e->with)) return false;
@@ -165,11 +173,11 @@ static bool forward_parts(struct session *s, const struct evaluation *e, int par
 bool session_evaluate(struct session *s, const struct evaluation *e, int64_t step)
 {
     struct model_size size = session_eval_size(s);
-    int64_t at_once = size.batch * comm_here()->ranks, windows = eval_windows(e->corpus, e->set, (int)size.seq);
+    int64_t at_once = size.batch * place_group(&comm_here()->place, OVER_SEQUENCES), windows = eval_windows(e->corpus, e->set, (int)size.seq);
     int parts = (int)((windows + at_once - 1) / at_once);
     plan_begin(s->eval_plan, step, s->train.steps, parts);
     if (e->averages) plan_swap_averages(s->eval_plan);
-    bool all = forward_parts(s, e, parts);
+    bool all = forward_parts(s, e, parts, at_once);
     if (e->averages) plan_swap_averages(s->eval_plan);
     if (all) plan_combine(s->eval_plan);
     return all;

@@ -29,15 +29,12 @@ static int pipe_state(const struct trainer *t)
     return poll(&to, 1, 0) == 1 ? to.revents : 0;
 }
 
-/* In a micro-batch, of all ranks */
-static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }
-
 /* Number of the step's first sequence. */
 static int64_t first_of(struct trainer *t, int64_t step)
 {
     const struct session *s = t->session;
     if (step < t->counted) t->counted = t->sequences = 0;
-    for (; t->counted < step; t->counted++) t->sequences += train_micros(&s->ramps, t->counted) * sequences(t);
+    for (; t->counted < step; t->counted++) t->sequences += train_micros(&s->ramps, t->counted) * session_sequences(s);
     return t->sequences;
 }
 
@@ -110,9 +107,6 @@ static enum outcome end(struct trainer *t, enum outcome outcome, enum store_stat
 
 static bool go_on(void) { return !stop_asked; }
 
-/* All ranks together read number `first` and those that follow: here this rank's begin. */
-static int64_t mine(const struct trainer *t, int64_t first) { return first + comm_here()->rank * t->session->batch; }
-
 /* Of the sequences whose place is staged. False: they cannot be read any more. */
 static bool replay(struct trainer *t, enum store_group group, int64_t step, int micro)
 {
@@ -127,7 +121,7 @@ static bool stage(struct trainer *t, int64_t step)
     int64_t begin = first_of(t, step);
     for (int micro = 0; micro < train_micros(&s->ramps, step) && t->staged != step; micro++) {
         if (stop_asked && comm_here()->ranks == 1) return false;
-        int64_t first = mine(t, begin + micro * sequences(t));
+        int64_t first = begin + micro * session_sequences(s) + session_first(s);
         corpus_batch(t->corpus, t->point->seed, first, (int)s->batch, s->model.seq, t->batch);
         inputs_cut(t->batch, s->batch, s->model.seq, train_longest(&s->ramps, step));
         t->batch.place[0] = (int32_t)(first - begin);

@@ -32,10 +32,11 @@ enum outcome train_point(const struct study *s, int point, const struct train_op
 /* On a rank other than 0: computes its part of what rank 0 orders for this point, until rank 0 leaves it. */
 enum outcome train_follow(const struct study *s, int point, const struct train_options *o);
 
-/* Who computed: bits are the same only within one revision of this program, one instruction set and one number of
-   ranks, which stands in isa where there are several: "avx512 x4". */
-struct origin { char revision[96], isa[32]; };
-int origin_here(struct origin *o, enum backend_kind backend, struct err *e);     /* -1: the backend cannot be had */
+/* Who computed: bits are the same only within one revision of this program, one instruction set and one mesh of ranks,
+   which stands in isa where there are several: "avx512 x4" for data parallel ones, else "avx512 dp2.ep2". */
+struct origin { char revision[96], isa[64]; };
+/* -1: the backend cannot be had */
+int origin_here(struct origin *o, enum backend_kind backend, const struct mesh *mesh, struct err *e);
 bool origin_equal(const struct origin *a, const struct origin *b);
 extern const char train_revision[];    /* of the source, as git describes it; "unknown" outside git */
 
@@ -59,7 +60,7 @@ struct session {
     struct arena *arena; struct model_conf model; struct train_conf train;
     const struct backend *backend;
     struct leaves *leaves; struct graph *graph, *eval_graph; struct plan *plan, *eval_plan; struct state *state;
-    int64_t batch;                                                          /* sequences in a micro-batch */
+    int64_t batch;                                                          /* sequences in a rank's micro-batch */
     struct ramps ramps;
 };
 /* errno is ENOMEM when the memory that is free is too small; the error says what would fit. */
@@ -69,6 +70,8 @@ int session_fits(const json_t *config, size_t room, struct err *e);
 void session_free(struct session *s);
 struct model_size session_eval_size(const struct session *s);               /* of an evaluation's micro-batches */
 size_t session_bytes(const struct session *s);              /* all slabs and arenas */
+int64_t session_sequences(const struct session *s);         /* in a micro-batch, of all ranks */
+int64_t session_first(const struct session *s);             /* of these, number of the first that this rank has */
 void session_put(struct session *s, const struct inputs *in);               /* for plan_forward of an evaluation */
 /* On held-out text, by the weights or by their averages, which are where they were afterwards; each rank its part of
    every batch, which passes through `in`. ready, or NULL: asked when a part is staged. False: it was not ready. */

@@ -11,15 +11,17 @@
 #include <string.h>
 #include <unistd.h>
 
-int origin_here(struct origin *o, enum backend_kind kind, struct err *e)
+int origin_here(struct origin *o, enum backend_kind kind, const struct mesh *mesh, struct err *e)
 {
     const struct backend *b = backend_find(kind, e);
     *o = (struct origin){ "", "" };
-    int rank, ranks;
-    char isa[16];
+    int ranks = mesh_ranks(mesh);
+    char isa[16], axes[64];
     snprintf(o->revision, sizeof o->revision, "%s", train_revision);
-    if (!b || b->probe(isa, e) || comm_look(&rank, &ranks, e)) return -1;
-    snprintf(o->isa, sizeof o->isa, ranks > 1 ? "%s x%d" : "%s", isa, ranks);
+    if (!b || b->probe(isa, e)) return -1;
+    if (ranks == 1) snprintf(o->isa, sizeof o->isa, "%s", isa);
+    else if (mesh->size[AXIS_DP] == ranks) snprintf(o->isa, sizeof o->isa, "%s x%d", isa, ranks);
+    else snprintf(o->isa, sizeof o->isa, "%s %s", isa, mesh_text(mesh, axes));
     return 0;
 }
 
@@ -27,7 +29,7 @@ int origin_here(struct origin *o, enum backend_kind kind, struct err *e)
 static struct origin origin_of(struct trainer *t)
 {
     struct origin o;
-    origin_here(&o, (enum backend_kind)t->session->train.backend, &t->err);
+    origin_here(&o, (enum backend_kind)t->session->train.backend, &comm_here()->place.mesh, &t->err);
     return o;
 }
 
@@ -164,7 +166,7 @@ int train_save(struct trainer *t)
 
 static const char *json_text(struct arena *a, const json_t *json)
 {
-    char *text = json ? config_canonical(json) : NULL;
+    char *text = json ? study_config_text(json) : NULL;
     const char *kept = text ? arena_text(a, "%s", text) : NULL;
     free(text);
     return kept;
@@ -251,7 +253,7 @@ static int create(struct trainer *t, const char *path, const struct store_plan *
 static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct checkpoint *from,
                  int64_t own)
 {
-    char text[192];
+    char text[256];
     struct origin here = origin_of(t);
     if (t->options->mix && store_rewind(path, own, &t->err)) return -1;
     if (store_resume(&t->store, path, plan, &t->err)) return train_say_fsck(&t->err, path);

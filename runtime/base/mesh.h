@@ -1,0 +1,35 @@
+/* How ranks divide a model and its batches: along axes, whose sizes multiply to the number of ranks. Ranks that differ
+   by one lie side by side on the first axis, so that those that tell each other most are near. */
+#ifndef SLUICE_MESH_H
+#define SLUICE_MESH_H
+
+#include "base.h"
+
+/* Constant, key, what ranks along it divide. */
+#define AXIS_LIST(X) \
+    X(TP, "tp", "heads of attention and the width of dense feed-forwards (tensor parallel)") \
+    X(CP, "cp", "the tokens of each sequence (context parallel)") \
+    X(EP, "ep", "experts, and the sequences of a batch (expert parallel)") \
+    X(DP, "dp", "the sequences of a batch (data parallel)") \
+    X(PP, "pp", "layers (pipeline)")
+#define AXIS_ENUM(upper, ...) AXIS_##upper,
+enum axis { AXIS_LIST(AXIS_ENUM) AXES };
+extern const char *const axis_name[AXES];
+
+/* Sets of axes. Sequences, data: those along which ranks have other sequences, see other tokens. */
+#define AXIS_BIT(upper, ...) OVER_##upper = 1u << AXIS_##upper,
+enum { AXIS_LIST(AXIS_BIT) OVER_SEQUENCES = OVER_EP | OVER_DP, OVER_DATA = OVER_CP | OVER_EP | OVER_DP, OVER_ALL = OVER_DATA | OVER_TP | OVER_PP };
+
+struct mesh { int size[AXES]; };                          /* 0 is 1 */
+/* A rank among others. All zero: it is alone. */
+struct place { struct mesh mesh; int rank; };
+
+int mesh_ranks(const struct mesh *l);
+/* Those that differ from this one along some axes alone: how many they are, this one among them, and the rank of number
+   i, in the order of ranks. */
+int place_group(const struct place *p, unsigned over);
+int place_index(const struct place *p, unsigned over);
+int place_member(const struct place *p, unsigned over, int i);
+const char *mesh_text(const struct mesh *l, char out[64]);    /* "dp2.ep4", of those beyond 1; "1" */
+
+#endif
