@@ -4,10 +4,10 @@
 struct conf { int dp, ep; double room; };
 static const struct param params[] = {
     INT(struct conf, dp, 0, 0, 65536, "rank",
-        "among which sequences are divided, whose weights are alike; 0: what the other axes leave of those that are here"),
+        "among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here"),
     INT(struct conf, ep, 1, 1, 65536, "rank",
-        "among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of their "
-        "experts and come back"),
+        "among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of "
+        "their experts and come back"),
     REAL(struct conf, room, 0, 0, 65536, "",
          "rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of "
          "experts"),
@@ -19,8 +19,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     (void)model;
     if (c->room > 0 && c->room < 1)
-        module_problem(problems, path, "room", "%g: there must be room for as many rows as a rank sends, 1, or for all, 0",
-                       c->room);
+        module_problem(problems, path, "room",
+                       "%g: there must be room for as many rows as a rank sends, 1, or for all, 0", c->room);
 }
 
 static struct division division(struct pick self)

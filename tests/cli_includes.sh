@@ -10,14 +10,15 @@ bad=0
 # A room, what it may include of others (a room that stands above it, or one header of any), and its headers that others
 # may include; a second line has more of them.
 cat >"$work" <<'TABLE'
-base | | base child draw file float_log fp8 level memory moments nf4 object param process regular shape terminal text
+base | | base child draw file float_log fp8 level memory mesh moments nf4 object param process regular
+base | | shape terminal text
 graph    | base                      | attributes elementwise graph ops signature
 comm     | base                      | comm
 backend  | base graph comm           | backend codes kernel quintic rounds
 cpu      | base graph backend        | gemm isa pool seen sort values vec_math
 cpu      |                           | isa/attend_decode isa/attend_entropy isa/attend_narrow isa/attend_sink
 cpu      |                           | isa/delta_rows isa/vector
-ops      | base graph backend cpu    |
+ops      | base graph comm backend cpu |
 plan     | base graph backend        | plan
 model    | base graph plan modules/list | build config inputs mapping model module registry training_graph
 data     | base model                | data

@@ -153,9 +153,9 @@ leaves 2 ranks 2 "$sluice" run study.lua --out no --jobs 2
 says '--jobs 2: 2 ranks train one run after the other'
 leaves 3 ranks 3 "$sluice" run study.lua --out no
 says '8 sequences in 1 micro-batches cannot be divided among 3 ranks: take a multiple of 3'
-leaves 2 ranks 2 env RANK=1 WORLD_SIZE=3 "$sluice" run study.lua --out no
-says 'torchrun says rank 1 of 3: unset'
-leaves 7 env RANK=1 WORLD_SIZE=3 "$sluice" run study.lua --out no
+leaves 2 ranks 2 env RANK=1 WORLD_SIZE=4 "$sluice" run study.lua --out no
+says 'torchrun says rank 1 of 4: unset'
+leaves 7 env RANK=1 WORLD_SIZE=4 "$sluice" run study.lua --out no
 says "launch with 'mpirun -np"
 leaves 4 ranks 2 sh -c "exec '$sluice' run study.lua --out no --set train.steps=4\$OMPI_COMM_WORLD_RANK"
 says 'all ranks need the same program, script and data'

@@ -213,7 +213,7 @@ static void holds(enum pipeline kind, int ranks, int micros, int chunks)
             fail_msg("%s, rank %d of %d, %d micro-batches: %d and %d in flight, not %d and %d", pipeline_name[kind], r,
                      ranks, micros, peak[r].input, peak[r].weight, want.input, want.weight);
         for (int c = 0; c < m.s.chunks; c++) {
-            struct place p = pipeline_place(&m.s, pipeline_stage(&m.s, r, c), pipeline_micros(&m.s, c).first);
+            struct stage_place p = pipeline_place(&m.s, pipeline_stage(&m.s, r, c), pipeline_micros(&m.s, c).first);
             assert_true(p.rank == r && p.chunk == c);
         }
     }
@@ -317,7 +317,7 @@ static double drawn(int i, int most)
 /* When the action of this kind, or the whole backward in place of INPUT, ended. */
 static double end_of(const struct made *m, enum action_kind kind, int stage, int micro)
 {
-    struct place p = pipeline_place(&m->s, stage, micro);
+    struct stage_place p = pipeline_place(&m->s, stage, micro);
     const struct row *row = &m->s.rank[p.rank];
     for (int i = 0; i < row->n; i++) {
         const struct action *a = &row->action[i];

@@ -70,6 +70,7 @@ static void build_updates(struct net *n, double lr, double limit)
 static struct net net_new(double lr, double limit)
 {
     struct net n = { .leaves = leaves_new() };
+    n.leaves->here = comm_here()->place;
     struct graph *g = n.graph = graph_new(n.leaves);
     struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(T, D)),
                 *start = graph_input(g, "start", DTYPE_I32, SHAPE(B, S)), *made[WEIGHTS];

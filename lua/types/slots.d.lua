@@ -123,6 +123,7 @@
 ---@field recompute? "none"|"selective"|"full" what is computed again for backward rather than kept, to the same bits. selective: norms, gathered expert rows and gated activations, a little more time; full: all that a layer makes, but for what others read of it, about a third more time; default none
 ---@field rounding? "none"|"nearest"|"stochastic" of weights to values of bf16 after each step, as without copies of them in fp32; default none
 ---@field offload? boolean what an optimizer remembers, and averages of weights, lie in the host's memory, to the same bits; for a GPU; default false
+---@field ranks? sluice.ranks how several ranks divide the model and its batches; default grid
 ---@field fp8? sluice.fp8 products of operands in FP8, in training; default none
 ---@field optim? sluice.optim the optimizer; default adamw
 ---@field rates? sluice.rates|sluice.rates[] factors on the learning rate, of layers or kinds of weights; default {}
@@ -1435,6 +1436,17 @@
 ---@class sluice.base.nf4
 ---@field [1]? "nf4"
 ---@field double_quant? boolean sizes of blocks are bytes, not floats: 4.127 bits a value, not 4.5; default true
+
+---@alias sluice.ranks
+---| "grid" # ranks by axes: data, experts
+---| sluice.ranks.grid
+
+---ranks by axes: data, experts
+---@class sluice.ranks.grid
+---@field [1]? "grid"
+---@field dp? integer among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here; default 0, 0 … 65536
+---@field ep? integer among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of their experts and come back; default 1, 1 … 65536
+---@field room? number rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of experts; default 0, 0 … 65536
 
 ---@alias sluice.fp8
 ---| "none" # no product in FP8

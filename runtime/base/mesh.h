@@ -18,7 +18,12 @@ extern const char *const axis_name[AXES];
 
 /* Sets of axes. Sequences, data: those along which ranks have other sequences, see other tokens. */
 #define AXIS_BIT(upper, ...) OVER_##upper = 1u << AXIS_##upper,
-enum { AXIS_LIST(AXIS_BIT) OVER_SEQUENCES = OVER_EP | OVER_DP, OVER_DATA = OVER_CP | OVER_EP | OVER_DP, OVER_ALL = OVER_DATA | OVER_TP | OVER_PP };
+enum {
+    AXIS_LIST(AXIS_BIT)
+    OVER_SEQUENCES = OVER_EP | OVER_DP,
+    OVER_DATA = OVER_CP | OVER_SEQUENCES,
+    OVER_ALL = OVER_DATA | OVER_TP | OVER_PP
+};
 
 struct mesh { int size[AXES]; };                          /* 0 is 1 */
 /* A rank among others. All zero: it is alone. */

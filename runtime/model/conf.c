@@ -101,8 +101,8 @@ static int divide_batch(const struct train_conf *c, const struct mesh *mesh, str
     struct place any = { *mesh, 0 };
     int parts = place_group(&any, OVER_SEQUENCES);
     return c->batch % (c->micro * parts) == 0 ? 0
-           : err_set(e, "train.batch: %d sequences in %d micro-batches cannot be divided among %d ranks: take a multiple "
-                        "of %d", c->batch, c->micro, parts, c->micro * parts);
+           : err_set(e, "train.batch: %d sequences in %d micro-batches cannot be divided among %d ranks: take a "
+                        "multiple of %d", c->batch, c->micro, parts, c->micro * parts);
 }
 
 int train_division(const struct train_conf *c, int ranks, struct division *out, struct err *e)
@@ -114,8 +114,8 @@ int train_division(const struct train_conf *c, int ranks, struct division *out, 
     if (mesh_ranks(&out->mesh) == ranks) return divide_batch(c, &out->mesh, e);
     product_text(&out->mesh, text);
     if (*dp == 0)
-        return err_set(e, "train.ranks: %s are %d ranks, and %d, as are here, are no multiple of them: launch so many, as "
-                          "'mpirun -np %d sluice run ...'", text, others, ranks, others);
+        return err_set(e, "train.ranks: %s are %d ranks, and %d, as are here, are no multiple of them: launch so many, "
+                          "as 'mpirun -np %d sluice run ...'", text, others, ranks, others);
     return err_set(e, "train.ranks: %s are %d ranks, and %d %s here: launch so many, as 'mpirun -np %d sluice run ...'",
                    text, mesh_ranks(&out->mesh), ranks, ranks == 1 ? "is" : "are", mesh_ranks(&out->mesh));
 }

@@ -35,16 +35,16 @@ struct train_conf {
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
     int rounding, offload;                                  /* rounding: enum weight_rounding */
-    struct pick ranks, fp8, optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule, seq_schedule,
-                guard, average;
+    struct pick ranks, fp8, optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule,
+                seq_schedule, guard, average;
     struct picks rates, monitors;
     int eval_every, eval_tokens, eval_seq, record, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;
     bool answers;                                           /* no key: what the data says. Windows are filled up then */
 };
 extern const struct schema train_schema;
-/* How ranks divide a run: as train.ranks says, with what it leaves open for so many ranks; room: see modules/
-   ranks_grid.c. -1: they cannot, e says why. */
+/* How ranks divide a run: as train.ranks says, with what it leaves open for so many ranks; room: as there. -1: they
+   cannot, e says why. */
 struct division { struct mesh mesh; double room; };
 int train_division(const struct train_conf *c, int ranks, struct division *out, struct err *e);
 bool train_averages(const struct train_conf *c);            /* whether evaluations read averages of the weights */

@@ -21,8 +21,8 @@
     X(ROUTER, "router") X(LOGITS, "logits") X(ANNEAL, "anneal") X(NOISE, "noise") X(SELECT, "select") \
     X(REVISE, "revise") X(BALANCE, "balance") X(DISPATCH, "dispatch") X(LATENT, "latent") X(SHARED, "shared") \
     X(HEAD, "head") X(MTP, "mtp") X(ADAPTER, "adapter") X(BASE, "base") \
-    X(RANKS, "ranks") X(FP8, "fp8") X(OPTIM, "optim") X(RATES, "rates") X(CONSTRAINT, "constraint") X(SCHEDULE, "schedule") \
-    X(GUARD, "guard") X(AVERAGE, "average") X(MONITORS, "monitors")
+    X(RANKS, "ranks") X(FP8, "fp8") X(OPTIM, "optim") X(RATES, "rates") X(CONSTRAINT, "constraint") \
+    X(SCHEDULE, "schedule") X(GUARD, "guard") X(AVERAGE, "average") X(MONITORS, "monitors")
 
 #define SLOT_ENUM(upper, name) SLOT_##upper,
 enum slot { SLOT_LIST(SLOT_ENUM) SLOT_COUNT };

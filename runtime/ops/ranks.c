@@ -68,7 +68,7 @@ static __attribute__((unused)) struct shape for_ranks(struct shape s, int64_t ra
         INT(struct over_attr, over, NEEDED, 1, OVER_ALL, "", "axes, a bit each"), \
         INT(struct over_attr, ranks, NEEDED, 2, INT32_MAX, "", "how many they are along these"))
 
-/* ---- all_gather: rows of all ranks, one after the other;  dx is the sum over ranks of what they have of dy there ---- */
+/* ---- all_gather: rows of all ranks, one after the other;  dx is the sum over ranks of their dy of these ---- */
 
 VERB struct node *all_gather(struct graph *g, struct node *x, unsigned over)
 {
@@ -199,8 +199,8 @@ static void check_room(const struct args *a, int64_t rows)
 {
     const struct exchange_counts_attr *at = a->attr;
     if (rows > at->rows)
-        comm_fail("%lld rows come to the experts of this rank, and train.ranks.room leaves room for %lld: give it more, or "
-                  "0, with which no choice of experts is too much", (long long)rows, (long long)at->rows);
+        comm_fail("%lld rows come to the experts of this rank, and train.ranks.room leaves room for %lld: give it more, "
+                  "or 0, with which no choice of experts is too much", (long long)rows, (long long)at->rows);
 }
 
 static void exchange_counts_forward(const struct args *a)
@@ -387,7 +387,8 @@ static void from_experts_backward(const struct args *a)
 KERNELS(to_experts) = { to_experts_forward, to_experts_backward, NULL };
 MOVED_ATTRIBUTES(to_experts);
 OP(to_experts, .inputs = "x[R,D] counts:I32[_,_]", .outputs = "y[_,D]",
-   .about = "rows that are sorted by expert to the ranks of their experts, sorted by these; 0 beyond those that there are",
+   .about = "rows that are sorted by expert to the ranks of their experts, sorted by these; 0 beyond those that there "
+          "are",
    ATTR(to_experts), .infer = to_experts_infer, .gradient = true, .reads_in = 1u << 1);
 
 KERNELS(from_experts) = { from_experts_forward, from_experts_backward, NULL };

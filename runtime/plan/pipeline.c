@@ -22,11 +22,11 @@ int pipeline_stage(const struct schedule *s, int rank, int chunk)
     return chunk * s->ranks + rank;
 }
 
-struct place pipeline_place(const struct schedule *s, int stage, int micro)
+struct stage_place pipeline_place(const struct schedule *s, int stage, int micro)
 {
     bool up = s->kind == PIPELINE_DUALPIPE ? micro >= s->micros / 2 : stage >= s->ranks;
-    if (folded(s)) return (struct place){ up ? s->stages - 1 - stage : stage, up };
-    return (struct place){ stage % s->ranks, stage / s->ranks };
+    if (folded(s)) return (struct stage_place){ up ? s->stages - 1 - stage : stage, up };
+    return (struct stage_place){ stage % s->ranks, stage / s->ranks };
 }
 
 struct micros pipeline_micros(const struct schedule *s, int chunk)

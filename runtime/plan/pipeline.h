@@ -54,8 +54,8 @@ struct schedule {
 int pipeline_make(struct schedule *s, struct arena *a, enum pipeline kind, int ranks, int micros, int chunks,
                   struct err *e);
 int pipeline_stage(const struct schedule *s, int rank, int chunk);
-struct place { int rank, chunk; };
-struct place pipeline_place(const struct schedule *s, int stage, int micro);        /* who does a stage of it */
+struct stage_place { int rank, chunk; };
+struct stage_place pipeline_place(const struct schedule *s, int stage, int micro);        /* who does a stage of it */
 struct micros { int first, n; };
 struct micros pipeline_micros(const struct schedule *s, int chunk);                 /* which a chunk does */
 

@@ -126,8 +126,7 @@ int64_t variant_tokens_of(const struct variant *v, int64_t steps);          /* i
 enum backend_kind variant_backend(const struct variant *v);
 /* How so many ranks divide a variant's runs; -1: they cannot, e says why. */
 int variant_mesh(const struct variant *v, int ranks, struct mesh *out, struct err *e);
-/* In place of what all variants say of that: "dp=2 ep=4", what is not named is as if it were left open. -1: it is no such
-   text. */
+/* In place of what all variants say of that: "dp=2 ep=4", what is not named is left open. -1: it is no such text. */
 int study_divide(struct study *s, const char *text, struct err *e);
 char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */
 

@@ -48,7 +48,8 @@ int study_divide(struct study *s, const char *text, struct err *e)
     for (int v = 0; v < s->n_variants; v++) {
         json_t *ranks = json_object_get(json_object_get(s->variant[v].config, "train"), "ranks");
         for (int a = 0; a < AXES; a++)
-            if (json_object_get(ranks, axis_name[a])) json_object_set_new(ranks, axis_name[a], json_integer(a != AXIS_DP));
+            if (json_object_get(ranks, axis_name[a]))
+                json_object_set_new(ranks, axis_name[a], json_integer(a != AXIS_DP));
     }
     while (!failure && (word = strsep(&rest, " ,")) != NULL) if (*word) failure = divide_axis(s, word, e);
     free(all);

@@ -173,7 +173,8 @@ static bool forward_parts(struct session *s, const struct evaluation *e, int par
 bool session_evaluate(struct session *s, const struct evaluation *e, int64_t step)
 {
     struct model_size size = session_eval_size(s);
-    int64_t at_once = size.batch * place_group(&comm_here()->place, OVER_SEQUENCES), windows = eval_windows(e->corpus, e->set, (int)size.seq);
+    int64_t at_once = size.batch * place_group(&comm_here()->place, OVER_SEQUENCES),
+            windows = eval_windows(e->corpus, e->set, (int)size.seq);
     int parts = (int)((windows + at_once - 1) / at_once);
     plan_begin(s->eval_plan, step, s->train.steps, parts);
     if (e->averages) plan_swap_averages(s->eval_plan);
