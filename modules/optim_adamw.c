@@ -56,8 +56,10 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
 
 static void traits(struct pick self, struct traits *t)
 {
+    const struct conf *c = self.conf;
     t->paced = true;
-    if (((const struct conf *)self.conf)->sphere) t->steps_if = "adamw without sphere";
+    t->elementwise = !c->sphere && !c->cautious_step;
+    if (c->sphere) t->steps_if = "adamw without sphere";
     else t->stepping = STEPPING_EVEN;
 }
 

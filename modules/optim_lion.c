@@ -26,7 +26,12 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return lion(b->graph, w, grad, build_moment_as(b, "m", w, c->state, 1), u.lr, u.clip, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; t->stepping = STEPPING_EVEN; }
+static void traits(struct pick self, struct traits *t)
+{
+    (void)self;
+    t->paced = t->elementwise = true;
+    t->stepping = STEPPING_EVEN;
+}
 
 const struct module optim_lion = {
     .slot = SLOT_OPTIM, .name = "lion", .about = "the sign of the momentum",

@@ -21,7 +21,12 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
                          build_memory_of(b, "mean", w, SHAPE(3)), u.lr, u.step, u.clip, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->averages = true; t->stepping = STEPPING_EVEN; }
+static void traits(struct pick self, struct traits *t)
+{
+    (void)self;
+    t->averages = t->elementwise = true;
+    t->stepping = STEPPING_EVEN;
+}
 
 const struct module optim_schedule_free = {
     .slot = SLOT_OPTIM, .name = "schedule_free", .about = "AdamW with a mean of the weights in place of a schedule",

@@ -28,7 +28,12 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return sgd(b->graph, w, grad, u.lr, u.clip, m, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; t->stepping = STEPPING_GRADIENT; }
+static void traits(struct pick self, struct traits *t)
+{
+    (void)self;
+    t->paced = t->elementwise = true;
+    t->stepping = STEPPING_GRADIENT;
+}
 
 const struct module optim_sgd = {
     .slot = SLOT_OPTIM, .name = "sgd", .about = "gradient descent with momentum",

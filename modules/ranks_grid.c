@@ -1,13 +1,17 @@
 /* Ranks as a grid: every axis divides something else, and their sizes multiply to the number of ranks. */
 #include "model/module.h"
 
-struct conf { int dp, ep; double room; };
+struct conf { int dp, ep, zero; double room; };
 static const struct param params[] = {
     INT(struct conf, dp, 0, 0, 65536, "rank",
         "among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here"),
     INT(struct conf, ep, 1, 1, 65536, "rank",
         "among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of "
         "their experts and come back"),
+    INT(struct conf, zero, 1, 1, 3, "",
+        "what ranks with other sequences divide among them: 1: what an optimizer remembers (ZeRO-1); 2: gradients of "
+        "matrices too; 3: these matrices too, gathered where they are used. Stacks of experts' are divided by expert, "
+        "others by rows where the optimizer takes values one by one, and stay whole where it does not come out even"),
     REAL(struct conf, room, 0, 0, 65536, "",
          "rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of "
          "experts"),
@@ -26,7 +30,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
 static struct division division(struct pick self)
 {
     const struct conf *c = self.conf;
-    return (struct division){ { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep } }, c->room };
+    return (struct division){ { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep } }, c->room, c->zero };
 }
 
 const struct module ranks_grid = {

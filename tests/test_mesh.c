@@ -225,7 +225,7 @@ static void experts(int how)
 static const struct init drawn = { .kind = INIT_NORMAL, .std = 1, .cut = 2 };
 
 /* The same draws however it is cut, and all of them on rank 0. */
-static void parts(struct shape whole, int dim)
+static void parts(struct shape whole, int dim, unsigned over, unsigned shard)
 {
     const struct comm *c = comm_here();
     int64_t count = shape_count(whole);
@@ -234,7 +234,7 @@ static void parts(struct shape whole, int dim)
         struct leaves *leaves = leaves_new();
         struct graph *g = graph_new(leaves);
         if (cut) leaves->here = c->place;
-        struct node *w = graph_weight_cut(g, "w", ROLE_Q, whole, drawn, dim, OVER_EP);
+        struct node *w = graph_weight_cut(g, "w", ROLE_Q, whole, drawn, (struct partition){ .dim = dim, .over = over, .shard = shard });
         struct state *s = state_new(leaves, &backend_cpu, 1);
         state_fill(s, 17);
         if (!cut) state_get(s, w->leaf, want);
@@ -266,13 +266,16 @@ static int be_rank(void)
     comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_DP] = 2 } });
     collectives();
     for (int how = 0; how < 3; how++) experts(how);
-    parts(SHAPE(8), 0);
-    parts(SHAPE(6, 70), 0);
-    parts(SHAPE(6, 70), 1);
-    parts(SHAPE(4, 3, 5), 0);
-    parts(SHAPE(2, 4, 3, 5), 0);
-    parts(SHAPE(4, 6, 66), 1);
-    parts(SHAPE(4, 3, 130), 2);
+    parts(SHAPE(8), 0, OVER_EP, 0);
+    parts(SHAPE(6, 70), 0, OVER_EP, 0);
+    parts(SHAPE(6, 70), 1, OVER_EP, 0);
+    parts(SHAPE(4, 3, 5), 0, OVER_EP, 0);
+    parts(SHAPE(2, 4, 3, 5), 0, OVER_EP, 0);
+    parts(SHAPE(4, 6, 66), 1, OVER_EP, 0);
+    parts(SHAPE(4, 3, 130), 2, OVER_EP, 0);
+    parts(SHAPE(8, 6), 0, 0, OVER_EP | OVER_DP);
+    parts(SHAPE(8, 3, 5), 0, OVER_EP, OVER_DP);
+    parts(SHAPE(8, 3, 5), 0, OVER_DP, OVER_EP);
     fprintf(stderr, "rank %d: all is right\n", comm_here()->rank);
     comm_leave();
     return 0;

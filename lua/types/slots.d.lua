@@ -1446,6 +1446,7 @@
 ---@field [1]? "grid"
 ---@field dp? integer among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here; default 0, 0 … 65536
 ---@field ep? integer among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of their experts and come back; default 1, 1 … 65536
+---@field zero? integer what ranks with other sequences divide among them: 1: what an optimizer remembers (ZeRO-1); 2: gradients of matrices too; 3: these matrices too, gathered where they are used. Stacks of experts' are divided by expert, others by rows where the optimizer takes values one by one, and stay whole where it does not come out even; default 1, 1 … 3
 ---@field room? number rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of experts; default 0, 0 … 65536
 
 ---@alias sluice.fp8

@@ -324,10 +324,11 @@ struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, st
     return leaf ? graph_leaf(g, leaf) : g->poison;
 }
 
-static void cut_leaf(struct leaf *l, int dim, unsigned over, struct shape whole)
+static void cut_leaf(struct leaf *l, struct partition cut, struct shape whole)
 {
-    l->over = over;
-    l->cut = dim;
+    l->over = cut.over;
+    l->shard = cut.shard;
+    l->cut = cut.dim;
     l->whole = whole;
 }
 
@@ -355,18 +356,18 @@ struct node *graph_weight(struct graph *g, const char *path, enum role role, str
 }
 
 struct node *graph_weight_cut(struct graph *g, const char *path, enum role role, struct shape whole, struct init init,
-                              int dim, unsigned over)
+                              struct partition cut)
 {
-    int n = place_group(&g->leaves->here, over);
+    int n = place_group(&g->leaves->here, cut.over | cut.shard);
     struct shape part = whole;
     char text[64];
     if (n == 1) return graph_weight(g, path, role, whole, init);
-    part.dim[dim] /= n;
-    if (part.dim[dim] * n != whole.dim[dim])
-        return graph_fail(g, "%s: dimension %d of %s cannot be divided among %d ranks", path, dim,
+    part.dim[cut.dim] /= n;
+    if (part.dim[cut.dim] * n != whole.dim[cut.dim])
+        return graph_fail(g, "%s: dimension %d of %s cannot be divided among %d ranks", path, cut.dim,
                           shape_text(whole, text), n);
     struct node *w = weight(g, path, role, whole, init, (struct decl){ part, DTYPE_REAL });
-    if (!g->failed) cut_leaf(w->leaf, dim, over, whole);
+    if (!g->failed) cut_leaf(w->leaf, cut, whole);
     return w;
 }
 
@@ -404,16 +405,16 @@ struct node *graph_buffer_of(struct graph *g, const char *path, enum dtype dtype
 {
     struct node *n = graph_buffer(g, path, dtype, part, 0);
     char text[64];
-    if (g->failed || !w->over) return n;
+    if (g->failed || !(w->over | w->shard)) return n;
     bool alike = shape_equal(part, w->decl.shape);
     if (!alike && (w->cut > 0 || part.dim[0] % w->decl.shape.dim[0] != 0))
         return graph_fail(g, "%s: %s does not go with a weight whose dimension %d is cut among ranks", path,
                           shape_text(part, text), w->cut);
     int dim = alike ? w->cut : 0;
     struct shape whole = part;
-    whole.dim[dim] *= place_group(&g->leaves->here, w->over);
+    whole.dim[dim] *= leaf_parts(w, &g->leaves->here);
     n->leaf->values = whole;
-    cut_leaf(n->leaf, dim, w->over, whole);
+    cut_leaf(n->leaf, (struct partition){ dim, w->over, w->shard }, whole);
     return n;
 }
 

@@ -106,6 +106,7 @@ struct op {
     unsigned looks_up;    /* bits of the tables of which a row of output 0 reads one row */
     unsigned bridges;                                       /* bits of the outputs that later regions read: a carry */
     bool cheap;                                             /* may be computed again in backward rather than kept */
+    bool again;    /* is so always, where backward reads it */
     bool joins;    /* can run forward and backward at once, where nothing else needs its value */
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };
@@ -142,9 +143,10 @@ struct leaf {
     enum kept_as kept; struct shape values;    /* what values are kept in, and their shape; decl's is of what is kept */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int heads;    /* of a weight whose rows are those of so many heads of attention, one after the other; 1 otherwise */
-    /* The ranks over these axes have a part of it each, along dimension `cut`: decl is of that; whole: of all of it. 0:
-       every rank has it whole. Those who have the same part are its replicas. */
-    unsigned over; int cut; struct shape whole;
+    /* Ranks over these axes have a part of it each, along dimension `cut`: decl is of that; whole: of all of it. over:
+       each computes with its own; shard: of which again each keeps a part, and they are gathered where they are used.
+       Those who have the same part are its replicas. */
+    unsigned over, shard; int cut; struct shape whole;
     /* which of the replicas alone updates the weight, and keeps the buffer, counted from 1; 0: every one does */
     int holder;
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */
@@ -164,7 +166,16 @@ struct leaves *leaves_new(void);
 void leaves_free(struct leaves *l);
 struct leaf *leaves_find(const struct leaves *l, const char *path);
 const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of);       /* NULL: it has none */
-static inline unsigned leaf_replicas(const struct leaf *l) { return OVER_ALL & ~l->over; }
+static inline unsigned leaf_replicas(const struct leaf *l) { return OVER_ALL & ~(l->over | l->shard); }
+/* How many parts it has, and which of them a rank keeps. */
+static inline int leaf_parts(const struct leaf *l, const struct place *p)
+{
+    return place_group(p, l->over) * place_group(p, l->shard);
+}
+static inline int leaf_part(const struct leaf *l, const struct place *p)
+{
+    return place_index(p, l->over) * place_group(p, l->shard) + place_index(p, l->shard);
+}
 static inline bool leaf_trains(const struct leaf *l) { return l->kind == LEAF_WEIGHT && !l->frozen; }
 /* In a checkpoint, and what another state of the model is filled with. */
 static inline bool leaf_is_saved(const struct leaf *l)
@@ -240,10 +251,11 @@ struct node *graph_freeze(struct node *w);
 /* A frozen weight whose values, of this shape, are kept in codes: U8, as base/nf4.h has them. */
 struct node *graph_codes(struct graph *g, const char *path, enum role role, struct shape values, struct init init,
                          enum kept_as kept);
-/* A weight of this whole shape, of which this rank has its part: dimension `dim`, a multiple of how many the ranks over
-   these axes are, is cut among them. */
+/* A weight of this whole shape, of which this rank has its part: `dim`, the first dimension or one of a matrix, is cut
+   among the ranks over these axes. */
+struct partition { int dim; unsigned over, shard; };
 struct node *graph_weight_cut(struct graph *g, const char *path, enum role role, struct shape whole, struct init init,
-                              int dim, unsigned over);
+                              struct partition cut);
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value);
 /* A buffer that goes with a weight, cut as that is: of its part, and of no other width along what is cut. */
 struct node *graph_buffer_of(struct graph *g, const char *path, enum dtype dtype, struct shape part,

@@ -125,12 +125,12 @@ struct node *build_without_best(struct build *b, struct node *key)
 
 /* ---- weights ---- */
 
-/* Weights that several passes use are the first one's. over: axes along which its first dimension is cut. */
+/* Weights that several passes use are the first one's. */
 static struct node *weight_as(struct build *b, const char *path, enum role role, struct shape shape, struct init init,
-                              enum kept_as kept, unsigned over)
+                              enum kept_as kept, struct partition cut)
 {
     int before = b->graph->leaves->n;
-    struct node *w = kept == KEPT_FLOAT ? graph_weight_cut(b->graph, path, role, shape, init, 0, over)
+    struct node *w = kept == KEPT_FLOAT ? graph_weight_cut(b->graph, path, role, shape, init, cut)
                                         : graph_codes(b->graph, path, role, shape, init, kept);
     if (build_freezes(b, role)) graph_freeze(w);
     if (b->graph->leaves->n == before) return w;
@@ -141,7 +141,7 @@ static struct node *weight_as(struct build *b, const char *path, enum role role,
 
 static struct node *weight(struct build *b, const char *path, enum role role, struct shape shape, struct init init)
 {
-    return weight_as(b, path, role, shape, init, KEPT_FLOAT, 0);
+    return weight_as(b, path, role, shape, init, KEPT_FLOAT, (struct partition){ 0 });
 }
 
 struct scaling model_scaling(const struct model_conf *model, enum weight_reads reads, int64_t inputs,
@@ -180,11 +180,23 @@ struct node *build_reads(struct node *w, enum weight_reads reads)
     return w;
 }
 
+/* Axes over which each rank keeps a part of a matrix, cut by rows where its optimizer takes values one by one, or of a
+   stack, cut by matrices; none where it does not come out even. */
+static unsigned sharded(const struct build *b, struct shape shape, struct partition cut)
+{
+    const struct place *here = &b->graph->leaves->here;
+    unsigned over = OVER_DATA & ~cut.over;
+    bool alone = shape.rank > 2 || (b->own->optim.module && module_traits(b->own->optim).elementwise);
+    int parts = place_group(here, cut.over | over);
+    return b->own->division.zero > 1 && cut.dim == 0 && alone && shape.dim[0] % parts == 0 ? over : 0;
+}
+
 /* What a product reads. */
 static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape, struct init init,
-                           unsigned over)
+                           struct partition cut)
 {
-    return weight_as(b, build_path(b, name, ".weight"), role, shape, init, build_kept_as(b, role), over);
+    cut.shard = sharded(b, shape, cut);
+    return weight_as(b, build_path(b, name, ".weight"), role, shape, init, build_kept_as(b, role), cut);
 }
 
 struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets)
@@ -199,8 +211,9 @@ struct node *build_product(struct build *b, struct node *x, struct node *w, stru
     struct pick fp8 = b->train ? b->train->fp8 : (struct pick){ 0 };
     struct node *y = b->train && fp8.module->product ? fp8.module->product(b, fp8, x, w, offsets) : NULL;
     if (y) return y;
-    if (offsets) return grouped_matmul(b->graph, x, w, offsets);
-    return matmul(b->graph, x, w, role_rule[w->leaf->role].real ? DTYPE_REAL : DTYPE_ACT);
+    struct node *all = b->own->division.zero == 3 ? regather(b->graph, w, l->shard) : all_gather(b->graph, w, l->shard);
+    if (offsets) return grouped_matmul(b->graph, x, all, offsets);
+    return matmul(b->graph, x, all, role_rule[l->role].real ? DTYPE_REAL : DTYPE_ACT);
 }
 
 /* x w^T, and what an adapter adds to it. */
@@ -221,7 +234,7 @@ static struct node *linear_as(struct build *b, const char *name, enum role role,
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
     struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
     struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, shape);
-    struct node *w = build_reads(matrix(b, name, role, shape, init, 0), reads);
+    struct node *w = build_reads(matrix(b, name, role, shape, init, (struct partition){ 0 }), reads);
     return adapted(b, name, x, w, NULL);                    /* [T,out] */
 }
 
@@ -256,7 +269,8 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
                            struct node *rows, int64_t out, int experts, double active)
 {
     struct shape shape = SHAPE(experts, out, shape_last(rows->shape));                       /* [E,out,in] */
-    struct node *w = matrix(b, name, role, shape, build_init(b, role, shape), d->counts ? OVER_EP : 0);
+    struct node *w = matrix(b, name, role, shape, build_init(b, role, shape),
+                            (struct partition){ .over = d->counts ? OVER_EP : 0 });
     w->leaf->active = active * b->share;
     return adapted(b, name, rows, w, d);                    /* [R,out] */
 }
@@ -269,7 +283,8 @@ struct node *build_bias(struct build *b, const char *name, struct shape shape)
 struct node *build_expert_bias(struct build *b, const char *name, struct shape shape, const struct dispatched *d)
 {
     const char *path = build_path(b, arena_text(b->arena, "%s.bias", name), "");
-    return weight_as(b, path, ROLE_SCALAR, shape, init_constant(0), KEPT_FLOAT, d->counts ? OVER_EP : 0);
+    return weight_as(b, path, ROLE_SCALAR, shape, init_constant(0), KEPT_FLOAT,
+                     (struct partition){ .over = d->counts ? OVER_EP : 0 });
 }
 
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out)

@@ -63,7 +63,7 @@ static int64_t room_for(const struct build *b, const struct routing *r, const st
     int64_t ranks = place_group(&b->graph->leaves->here, OVER_EP), tokens = d->inverse->shape.dim[0],
             k = d->inverse->shape.dim[1], rows = d->rows->shape.dim[0], mine = (r->experts - r->idle) / ranks,
             each = tokens * (k < mine ? k : mine), most = ranks * (each < rows ? each : rows);
-    double room = b->own->room * (double)rows;
+    double room = b->own->division.room * (double)rows;
     return room > 0 && room < (double)most ? ((int64_t)room + ranks - 1) / ranks * ranks : most;
 }
 

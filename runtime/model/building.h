@@ -11,7 +11,8 @@ struct building {
     int depth[16], n_depth;                                 /* lengths of the path at each build_enter */
     struct picks monitors;                                  /* of the run */
     const struct observer *observer;                        /* NULL: nobody looks */
-    double room;                                            /* train.ranks.room; 0: for all that may come */
+    struct division division;                               /* of the run; its mesh has what it leaves open as 0 */
+    struct pick optim;                                      /* of the run; no module: there is none */
     enum decode part; int part_depth; int64_t most;         /* as struct model_size has them */
     struct node *pos;                                       /* of the chunk, whichever layer is built; NULL: none */
     struct whole { int64_t seq; struct node *start, *present; } whole;       /* the trunk's rows, in an MTP block */

@@ -11,7 +11,9 @@ static double step_number(const void *conf, double scale, int64_t step, int64_t 
     return (double)step + 1;
 }
 
-/* Of those of a layer, or of all (layer -1), that are cut over these axes. */
+static unsigned parts_over(const struct leaf *l) { return l->over | l->shard; }
+
+/* Of gradients of a layer's weights, or of all (layer -1), of which ranks over these axes have parts. */
 static struct node *norm_over(struct build *b, int layer, unsigned over)
 {
     struct graph *g = b->graph;
@@ -19,7 +21,7 @@ static struct node *norm_over(struct build *b, int layer, unsigned over)
     int n = 0, leaves = g->leaves->n;
     for (int i = 0; i < leaves; i++) {
         struct leaf *l = g->leaves->leaf[i];
-        if (leaf_trains(l) && l->over == over && (layer < 0 || l->layer == layer)) grads[n++] = graph_grad_of(g, l);
+        if (leaf_trains(l) && parts_over(l) == over && (layer < 0 || l->layer == layer)) grads[n++] = graph_grad_of(g, l);
     }
     return n ? global_norm(g, n, grads) : NULL;
 }
@@ -28,10 +30,15 @@ static struct node *norm_over(struct build *b, int layer, unsigned over)
 static struct node *norm_of(struct build *b, int layer)
 {
     struct graph *g = b->graph;
-    struct node *norm = norm_over(b, layer, 0), *part = norm_over(b, layer, OVER_EP);
-    if (!part) return norm;
-    struct node *sum = all_reduce(g, square(g, part), OVER_EP);
-    return root(g, norm ? add(g, square(g, norm), sum) : sum);
+    struct node *norm = norm_over(b, layer, 0), *squares = NULL;
+    for (unsigned over = 1; over <= OVER_ALL; over++) {
+        struct node *part = norm_over(b, layer, over);
+        if (!part) continue;
+        part = all_reduce(g, square(g, part), over);
+        squares = squares ? add(g, squares, part) : part;
+    }
+    if (!squares) return norm;
+    return root(g, norm ? add(g, square(g, norm), squares) : squares);
 }
 
 /* Of a weight "layers.3.attention.q.weight": attention.q. */
@@ -47,7 +54,9 @@ static const char *name_within(struct build *b, const struct leaf *w)
 /* Of a weight, or its gradient, the parts of all ranks. */
 static struct node *whole(struct graph *g, const struct leaf *w, struct node *part)
 {
-    return w->over ? all_gather(g, part, w->over) : part;
+    if (parts_over(w) && w->cut > 0)
+        return graph_fail(g, "train.monitors: %s is cut by columns among ranks, and is not shown", w->path);
+    return all_gather(g, all_gather(g, part, w->shard), w->over);
 }
 
 /* Shows a weight to those who watch it: as it is, or its change. */
@@ -160,7 +169,7 @@ static void round_weights(struct build *b, int leaves, struct update u)
         struct node *key = NULL;
         if (!leaf_trains(w)) continue;
         if (b->train->rounding == WEIGHTS_STOCHASTIC) {
-            if (w->over)
+            if (parts_over(w))
                 graph_fail(g, "train.rounding: stochastic: %s is divided among ranks, which would draw alike for its "
                               "parts", w->path);
             key = graph_buffer(g, arena_text(b->arena, "rounding.%s", w->path), DTYPE_REAL, SHAPE(2), 0);
@@ -281,7 +290,8 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
 {
     struct building own = { .observer = size.observer, .part = size.part, .part_depth = size.depth,
                             .most = size.most ? size.most : size.seq, .of = size.of ? size.of : "" };
-    if (train) own.room = train->ranks.module->division(train->ranks).room;
+    if (train) own.division = train->ranks.module->division(train->ranks);
+    if (train) own.optim = train->optim;
     if (train && mode != MODE_DECODE) own.monitors = train->monitors;
     struct build build = {
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,

@@ -84,6 +84,7 @@ struct traits {
     bool paced;                                             /* optimizer: decay and momentum may change over a run */
     enum stepping stepping;                                 /* optimizer: what its steps go by */
     const char *steps_if;    /* of one that is unknown as it is set: what would make it known; NULL: nothing */
+    bool elementwise;    /* optimizer: what it does to a value goes by its own gradients alone */
     bool averages;    /* optimizer: keeps the averages of weights that evaluation reads */
     bool jumps;                                             /* schedule: from one step to the next by more than a bit */
 };

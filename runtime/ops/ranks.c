@@ -105,6 +105,20 @@ OP(all_gather, .inputs = "x[N,..]", .outputs = "y[_,..]",
    .about = "rows of all ranks, in their order; the gradient is the sum over ranks of theirs",
    ATTR(all_gather), .infer = all_gather_infer, .gradient = true);
 
+/* ---- regather: the same, to be gathered anew for backward rather than kept ---- */
+
+VERB struct node *regather(struct graph *g, struct node *x, unsigned over)
+{
+    struct over_attr at = attr_of(g, over);
+    return at.ranks == 1 ? x : graph_emit(g, &op_regather, &at, x);
+}
+
+KERNELS(regather) = { all_gather_forward, all_gather_backward, NULL };
+OVER_ATTRIBUTES(regather);
+OP(regather, .inputs = "x[N,..]", .outputs = "y[_,..]",
+   .about = "as all_gather, anew for backward rather than kept: weights of which ranks keep parts",
+   ATTR(regather), .infer = all_gather_infer, .gradient = true, .cheap = true, .again = true);
+
 /* ---- all_reduce: the sum over ranks, which all go on with alike;  dx = dy ---- */
 
 VERB struct node *all_reduce(struct graph *g, struct node *x, unsigned over)

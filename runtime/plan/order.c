@@ -123,12 +123,13 @@ static bool may_repeat(const struct plan *p, const struct node *n)
 static void find_recompute(struct plan *p)
 {
     const struct graph *g = p->graph;
-    bool full = p->how.recompute == RECOMPUTE_FULL;
-    if (p->how.recompute == RECOMPUTE_NONE || g->keep) return;
+    bool full = p->how.recompute == RECOMPUTE_FULL, none = p->how.recompute == RECOMPUTE_NONE;
+    if (g->keep) return;
     bool *read = full ? read_elsewhere(p) : read_back(p);
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
-        bool cheap = n->op->cheap && (p->planned[i].backward || !n->op->gradient) && n->n_out == 1 && n->n_save == 0;
+        bool cheap = n->op->cheap && (n->op->again || !none) && (p->planned[i].backward || !n->op->gradient) &&
+                     n->n_out == 1 && n->n_save == 0;
         p->planned[i].recompute = may_repeat(p, n) && (full ? n->layer >= 0 && !read[i] : cheap && read[i]);
     }
     free(read);

@@ -37,7 +37,7 @@ static int ready_after(const struct plan *p, const struct leaf *weight)
 }
 
 /* The ranks whose gradients of a weight add up. */
-static unsigned adds_over(const struct leaf *l) { return OVER_DATA & ~l->over; }
+static unsigned adds_over(const struct leaf *l) { return OVER_DATA & leaf_replicas(l); }
 
 /* From the last weight to the first: backward comes by them in about this order. A piece is of weights whose gradients
    add up over the same ranks. */

@@ -116,7 +116,9 @@ static void get(struct state *s, const struct leaf *l, void *to)
 static int keeper_of(const struct leaf *l, int i)
 {
     struct place at = comm_here()->place;
-    at.rank = place_member(&at, l->over, i);
+    int each = place_group(&at, l->shard);
+    at.rank = place_member(&at, l->over, i / each);
+    at.rank = place_member(&at, l->shard, i % each);
     return place_member(&at, leaf_replicas(l), is_held(l) ? l->holder - 1 : 0);
 }
 
@@ -137,7 +139,7 @@ static void put_parts(struct state *s, const struct leaf *l, const void *from)
 {
     const struct comm *c = comm_here();
     char *part = xmalloc(leaf_bytes(l));
-    for (int i = 0; i < place_group(&c->place, l->over); i++) {
+    for (int i = 0; i < leaf_parts(l, &c->place); i++) {
         move_part(l, i, (char *)from, part, true);
         if (keeper_of(l, i) == c->rank) put(s, l, part);
         else comm_send(part, leaf_bytes(l), keeper_of(l, i));
@@ -149,7 +151,7 @@ static void get_parts(struct state *s, const struct leaf *l, void *to)
 {
     const struct comm *c = comm_here();
     char *part = xmalloc(leaf_bytes(l));
-    for (int i = 0; i < place_group(&c->place, l->over); i++) {
+    for (int i = 0; i < leaf_parts(l, &c->place); i++) {
         if (keeper_of(l, i) == c->rank) get(s, l, part);
         else comm_receive(part, leaf_bytes(l), keeper_of(l, i));
         move_part(l, i, to, part, false);
@@ -158,7 +160,7 @@ static void get_parts(struct state *s, const struct leaf *l, void *to)
 }
 
 /* Whether another rank has to answer. */
-static bool is_elsewhere(const struct leaf *l) { return l->over || state_is_foreign(l); }
+static bool is_elsewhere(const struct leaf *l) { return l->over || l->shard || state_is_foreign(l); }
 
 void state_put(struct state *s, const struct leaf *l, const void *from)
 {
@@ -178,7 +180,7 @@ void state_answer(struct state *s, struct order o)
 {
     const struct leaf *l = s->leaves->leaf[o.value];
     const struct comm *c = comm_here();
-    if (keeper_of(l, place_index(&c->place, l->over)) != c->rank) return;
+    if (keeper_of(l, leaf_part(l, &c->place)) != c->rank) return;
     void *part = xmalloc(leaf_bytes(l));
     if (o.kind == ORDER_PUT) {
         comm_receive(part, leaf_bytes(l), 0);
@@ -289,7 +291,7 @@ static void fill(struct state *s, const struct leaf *l, uint64_t seed, void *to,
 {
     struct fill f = { to, shape, format, l->init,
                       { seed, PURPOSE_INIT, hash_name(l->of ? l->of->path : l->path), 0 }, { 0, 0, 0 } };
-    int64_t first = l->over ? place_index(&comm_here()->place, l->over) * shape.dim[l->cut] : 0;
+    int64_t first = l->over || l->shard ? leaf_part(l, &comm_here()->place) * shape.dim[l->cut] : 0;
     for (int d = l->cut + 1; d < shape.rank - 2; d++) first *= shape.dim[d];
     if (l->cut == shape.rank - 1) f.first.column = first;
     else if (l->cut == shape.rank - 2) f.first.row = first;

@@ -7,6 +7,7 @@
 
 #define RANK_OPS(X) \
     X(all_gather, (struct graph *g, struct node *x, unsigned over)) \
+    X(regather, (struct graph *g, struct node *x, unsigned over)) \
     X(all_reduce, (struct graph *g, struct node *x, unsigned over)) \
     X(reduce_gradient, (struct graph *g, struct node *x, unsigned over)) \
     X(exchange_counts, (struct graph *g, struct node *offsets, int64_t rows, unsigned over)) \
