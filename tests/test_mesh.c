@@ -196,7 +196,10 @@ static void experts(int how)
     struct err e;
     n.t = graph_input(g, "t", DTYPE_REAL, y->shape);
     graph_loss(g, "l", dot(g, y, n.t), 1, true);
-    if (plan_new(&n.plan, g, (struct plan_how){ .backend = &backend_cpu }, &e)) fprintf(stderr, "%s\n", e.text), exit(1);
+    if (plan_new(&n.plan, g, (struct plan_how){ .backend = &backend_cpu }, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        exit(1);
+    }
     n.state = state_new(n.leaves, &backend_cpu, 2);
     plan_bind(n.plan, n.state, NULL);
     real x[TOKENS * K * D], t[TOKENS * K * D];
@@ -234,7 +237,8 @@ static void parts(struct shape whole, int dim, unsigned over, unsigned shard)
         struct leaves *leaves = leaves_new();
         struct graph *g = graph_new(leaves);
         if (cut) leaves->here = c->place;
-        struct node *w = graph_weight_cut(g, "w", ROLE_Q, whole, drawn, (struct partition){ .dim = dim, .over = over, .shard = shard });
+        struct partition by = { .dim = dim, .over = over, .shard = shard };
+        struct node *w = graph_weight_cut(g, "w", ROLE_Q, whole, drawn, by);
         struct state *s = state_new(leaves, &backend_cpu, 1);
         state_fill(s, 17);
         if (!cut) state_get(s, w->leaf, want);

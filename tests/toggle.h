@@ -29,7 +29,8 @@ static inline bool has_slot(const struct param *p)
    ranks divide it (test_mesh). */
 static inline bool is_beside_graph(const struct module *m)
 {
-    return m->slot == SLOT_MONITORS || m->slot == SLOT_MAP || m->slot == SLOT_RANKS || (m->slot == SLOT_INIT && strcmp(m->name, "from") == 0);
+    return m->slot == SLOT_MONITORS || m->slot == SLOT_MAP || m->slot == SLOT_RANKS ||
+           (m->slot == SLOT_INIT && strcmp(m->name, "from") == 0);
 }
 
 /* Where a slot is: its path in the tables of the model or of the training, the dots in it, and the module that has it

@@ -61,8 +61,8 @@ struct node *build_moment_as(struct build *b, const char *which, const struct no
 {
     int64_t n = shape_count(w->shape), each = n / stack;
     if (state == MOMENT_INT8 && each % MOMENT_BLOCK != 0 && (w->leaf->over | w->leaf->shard))
-        return graph_fail(b->graph, "train.optim.state: int8: %s is divided among ranks into parts of %lld values, which "
-                                    "blocks of %d do not fill", w->leaf->path, (long long)each, MOMENT_BLOCK);
+        return graph_fail(b->graph, "train.optim.state: int8: %s is divided among ranks into parts of %lld values, "
+                                    "which blocks of %d do not fill", w->leaf->path, (long long)each, MOMENT_BLOCK);
     if (state == MOMENT_FLOAT) return build_moment(b, which, w);
     if (state == MOMENT_BF16) return memory(b, which, w, DTYPE_U8, SHAPE(n, 2));
     return memory(b, which, w, DTYPE_U8, SHAPE(stack * ((each + MOMENT_BLOCK - 1) / MOMENT_BLOCK), MOMENT_BYTES));

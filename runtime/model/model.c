@@ -21,7 +21,8 @@ static struct node *norm_over(struct build *b, int layer, unsigned over)
     int n = 0, leaves = g->leaves->n;
     for (int i = 0; i < leaves; i++) {
         struct leaf *l = g->leaves->leaf[i];
-        if (leaf_trains(l) && parts_over(l) == over && (layer < 0 || l->layer == layer)) grads[n++] = graph_grad_of(g, l);
+        if (leaf_trains(l) && parts_over(l) == over && (layer < 0 || l->layer == layer))
+            grads[n++] = graph_grad_of(g, l);
     }
     return n ? global_norm(g, n, grads) : NULL;
 }

@@ -213,8 +213,8 @@ static void check_room(const struct args *a, int64_t rows)
 {
     const struct exchange_counts_attr *at = a->attr;
     if (rows > at->rows)
-        comm_fail("%lld rows come to the experts of this rank, and train.ranks.room leaves room for %lld: give it more, "
-                  "or 0, with which no choice of experts is too much", (long long)rows, (long long)at->rows);
+        comm_fail("%lld rows come to the experts of this rank, and train.ranks.room leaves room for %lld: give it "
+                  "more, or 0, with which no choice of experts is too much", (long long)rows, (long long)at->rows);
 }
 
 static void exchange_counts_forward(const struct args *a)
