@@ -24,6 +24,10 @@ struct comm {
     void (*reduce)(float *data, int64_t n, enum reduction how, unsigned over);
     /* All of them at once. What one rank sends, its peer receives, as many bytes and in this order. */
     void (*exchange)(const struct parcel *parcels, int n);
+    /* Between two ranks by a channel, in which what is given comes in its order: take waits for it, give does not, and
+       its memory is free at once. */
+    void (*give)(const struct parcel *p, int channel);
+    void (*take)(const struct parcel *p, int channel);
     void (*leave)(void);
 };
 

@@ -17,8 +17,8 @@
 enum { LOST = 7, PIECE = 32 << 20, SMALL = 64 << 10, BLOCK = 1024 };
 
 /* What two ranks do together; the tag of its messages, so that ranks that do different things notice. */
-enum act { SUM, MAX, GATHER, BROADCAST, EXCHANGE, LEAVE };
-static const char *const act_name[] = { "sum", "maximum", "gather", "broadcast", "exchange", "leave" };
+enum act { SUM, MAX, GATHER, BROADCAST, EXCHANGE, CHANNEL, LEAVE };
+static const char *const act_name[] = { "sum", "maximum", "gather", "broadcast", "exchange", "channel", "leave" };
 
 struct message { int peer, bytes; bool receives; };
 
@@ -255,6 +255,68 @@ static void exchange(const struct parcel *parcels, int n)
     }
 }
 
+/* ---- channels: messages of a communicator of their own, whose tags are the channels ---- */
+
+static MPI_Comm channels;
+static struct given { char *copy; MPI_Request *request; int n; struct given *next; } *underway;
+
+static int pieces_of(const struct parcel *p) { return (int)(p->bytes / PIECE) + 1; }
+
+static void post_pieces(const struct parcel *p, char *data, int channel, bool receives, MPI_Request *request)
+{
+    open.act = CHANNEL;
+    for (int i = 0; i < pieces_of(p); i++) {
+        size_t at = (size_t)i * PIECE, n = p->bytes - at < PIECE ? p->bytes - at : PIECE;
+        check(receives ? MPI_Irecv(data + at, (int)n, MPI_BYTE, p->peer, channel, channels, &request[i])
+                       : MPI_Isend(data + at, (int)n, MPI_BYTE, p->peer, channel, channels, &request[i]));
+    }
+}
+
+/* Lets go of the copies that have gone; whether some have not. */
+static bool look_underway(void)
+{
+    for (struct given **at = &underway, *g; (g = *at) != NULL; ) {
+        int done;
+        check(MPI_Testall(g->n, g->request, &done, MPI_STATUSES_IGNORE));
+        if (!done) { at = &g->next; continue; }
+        *at = g->next;
+        free(g->copy);
+        free(g->request);
+        free(g);
+    }
+    return underway != NULL;
+}
+
+static void give(const struct parcel *p, int channel)
+{
+    look_underway();
+    struct given *g = xcalloc(1, sizeof *g);
+    *g = (struct given){ xmalloc(p->bytes + 1), xmalloc((size_t)pieces_of(p) * sizeof(MPI_Request)), pieces_of(p),
+                         underway };
+    memcpy(g->copy, p->data, p->bytes);
+    post_pieces(p, g->copy, channel, false, g->request);
+    underway = g;
+}
+
+static void take(const struct parcel *p, int channel)
+{
+    MPI_Request request[pieces_of(p)];
+    double until = clock_seconds() + here.patience;
+    char text[200];
+    post_pieces(p, p->data, channel, true, request);
+    for (int looks = 0, done = 0; ; looks++) {
+        check(MPI_Testall(pieces_of(p), request, &done, MPI_STATUSES_IGNORE));
+        if (done) return;
+        look_underway();
+        if (clock_seconds() > until) {
+            snprintf(text, sizeof text, "rank %d did not answer within %g s in a channel; it may have died: see its "
+                                        "messages above", p->peer, here.patience);
+            fail(text);
+        }
+        pause_before(looks);
+    }
+}
+
 /* ---- joining and leaving ---- */
 
 /* MPI_Finalize would wait for ever for a rank that is gone. */
@@ -267,6 +329,7 @@ static void leave(void)
         post(false, NULL, 0, r);
     }
     finish();
+    while (look_underway()) {}
     joined = false;
     MPI_Finalize();
     free(parts);
@@ -336,8 +399,11 @@ static struct comm *join(int rank, int ranks, double patience, struct err *e)
     joined = true;
     on_exit(abandon, NULL);
     here = (struct comm){ .rank = rank, .ranks = ranks, .locals = 1, .patience = patience, .broadcast = broadcast,
-                          .reduce = reduce, .exchange = exchange, .leave = leave };
+                          .reduce = reduce, .exchange = exchange, .give = give, .take = take,
+                          .leave = leave };
     look_around(&here.local, &here.locals);
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &channels));
+    MPI_Comm_set_errhandler(channels, MPI_ERRORS_RETURN);
     make_room(2 * ranks);
     return &here;
 }

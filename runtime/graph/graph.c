@@ -405,6 +405,7 @@ struct node *graph_buffer_of(struct graph *g, const char *path, enum dtype dtype
 {
     struct node *n = graph_buffer(g, path, dtype, part, 0);
     char text[64];
+    if (!g->failed) n->leaf->home = w->home;
     if (g->failed || !(w->over | w->shard)) return n;
     bool alike = shape_equal(part, w->decl.shape);
     if (!alike && (w->cut > 0 || part.dim[0] % w->decl.shape.dim[0] != 0))

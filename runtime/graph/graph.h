@@ -147,6 +147,7 @@ struct leaf {
        each computes with its own; shard: of which again each keeps a part, and they are gathered where they are used.
        Those who have the same part are its replicas. */
     unsigned over, shard; int cut; struct shape whole;
+    int home;     /* in a pipeline the rank, by its place along pp, that alone has it, counted from 1; 0: every one does */
     /* which of the replicas alone updates the weight, and keeps the buffer, counted from 1; 0: every one does */
     int holder;
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */
@@ -160,13 +161,24 @@ struct leaf {
 struct leaves {
     struct arena *arena; int n, room; struct leaf **leaf; bool closed, offload;
     struct place here;
+    /* of a pipeline, n 0 or 1: there is none. home: the rank of a stage, by its place along pp; first: its first layer,
+       NULL until a graph decides; schedule: enum pipeline, of so many chunks a rank and micro-batches a step at most.
+       staged: homes of weights are known */
+    struct stages { int n, *home, *first, schedule, chunks, micros; } stages; bool staged;
     int n_slots, *slot;                                     /* by hash of the path: number of a leaf + 1, 0: none */
 };
 struct leaves *leaves_new(void);
 void leaves_free(struct leaves *l);
 struct leaf *leaves_find(const struct leaves *l, const char *path);
 const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of);       /* NULL: it has none */
-static inline unsigned leaf_replicas(const struct leaf *l) { return OVER_ALL & ~(l->over | l->shard); }
+static inline unsigned leaf_replicas(const struct leaf *l)
+{
+    return OVER_ALL & ~(l->over | l->shard | (l->home ? OVER_PP : 0));
+}
+static inline bool home_is_here(int home, const struct place *p)
+{
+    return !home || place_index(p, OVER_PP) == home - 1;
+}
 /* How many parts it has, and which of them a rank keeps. */
 static inline int leaf_parts(const struct leaf *l, const struct place *p)
 {
@@ -188,6 +200,7 @@ struct node {
     struct graph *graph;
     const char *path;                                       /* where it was emitted, for messages and costs */
     int id, layer;                                          /* position in graph->node; layer of the model or -1 */
+    int stage, home;    /* of the micro-batch: of a pipeline; of the update: as a leaf's */
     enum region region;
     int n_in; struct node **in;    /* as op->inputs names them; NULL: an optional one that is absent */
     const void *attr; size_t attr_size;

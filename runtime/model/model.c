@@ -1,5 +1,6 @@
 /* The skeleton: it knows slots, never modules. */
 #include "building.h"
+#include "graph/stages.h"
 #include "model.h"
 
 #include <fnmatch.h>
@@ -11,7 +12,7 @@ static double step_number(const void *conf, double scale, int64_t step, int64_t 
     return (double)step + 1;
 }
 
-static unsigned parts_over(const struct leaf *l) { return l->over | l->shard; }
+static unsigned parts_over(const struct leaf *l) { return l->over | l->shard | (l->home ? OVER_PP : 0); }
 
 /* Of gradients of a layer's weights, or of all (layer -1), of which ranks over these axes have parts. */
 static struct node *norm_over(struct build *b, int layer, unsigned over)
@@ -55,7 +56,7 @@ static const char *name_within(struct build *b, const struct leaf *w)
 /* Of a weight, or its gradient, the parts of all ranks. */
 static struct node *whole(struct graph *g, const struct leaf *w, struct node *part)
 {
-    if (parts_over(w) && w->cut > 0)
+    if (w->cut > 0)
         return graph_fail(g, "train.monitors: %s is cut by columns among ranks, and is not shown", w->path);
     return all_gather(g, all_gather(g, part, w->shard), w->over);
 }
@@ -170,7 +171,7 @@ static void round_weights(struct build *b, int leaves, struct update u)
         struct node *key = NULL;
         if (!leaf_trains(w)) continue;
         if (b->train->rounding == WEIGHTS_STOCHASTIC) {
-            if (parts_over(w))
+            if (w->over | w->shard)
                 graph_fail(g, "train.rounding: stochastic: %s is divided among ranks, which would draw alike for its "
                               "parts", w->path);
             key = graph_buffer(g, arena_text(b->arena, "rounding.%s", w->path), DTYPE_REAL, SHAPE(2), 0);
@@ -313,9 +314,11 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     build_run_finish(b);
     if (mode != MODE_DECODE) build_report_losses(b);
     if (mode == MODE_EVAL) show_weights(b);
+    graph_stages(g);
     if (b->train) build_check_fp8(b);
     if (b->train) build_check_adapter(b);
     if (b->train) build_update_region(b);
+    graph_homes(g);
     if (mode != MODE_DECODE || size.part == DECODE_PROMPT) return NULL;
     struct node *logits = build_kept(b, size.part == DECODE_DRAFT ? b->layers + size.depth - 1 : -1, "logits");
     if (logits) logits->output_of_graph = true;

@@ -30,14 +30,15 @@ static double squares(const real *x, int64_t n)
     return sum;
 }
 
-/* The gradients as if they lay end to end; a block may begin in one and end in another. */
+/* The gradients as if they lay end to end; a block may begin in one and end in another. Those that lie on another rank
+   of a pipeline count there. */
 static void norm_block(const struct args *a, int64_t from, int64_t to)
 {
     double sum = 0;
     for (int64_t i = 0, start = 0; i < a->n_in && start < to; i++) {
         int64_t count = shape_count(a->in[i].shape), at = from > start ? from - start : 0,
                 end = to - start < count ? to - start : count;
-        if (at < end) sum += squares(reals(&a->in[i]) + at, end - at);
+        if (at < end && a->in[i].data) sum += squares(reals(&a->in[i]) + at, end - at);
         start += count;
     }
     ((double *)a->work[0].data)[from / SPAN] = sum;

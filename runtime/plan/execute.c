@@ -5,15 +5,19 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { PIPE_ARENA = 1 << 20 };                              /* of a pipeline, for what is moved between stages' steps */
+
 /* ---- binding ---- */
 
-static void *storage_address(const struct plan *p, const struct storage *s)
+void *plan_address(const struct plan *p, const struct storage *s)
 {
     switch (s->where) {
     case IN_ARENA:   return p->separate ? p->separate[s - p->storage] : p->memory + s->offset;
     case IN_CARRIES: return p->carries + s->offset;
+    case IN_SLOT:    return p->slot_memory + s->offset;
     case IN_LEAF:    break;
     }
+    if (!state_has(s->leaf->of && s->leaf->kind == LEAF_GRAD ? s->leaf->of : s->leaf)) return NULL;
     return s->gradient ? p->state->slab[SLAB_GRADS] + s->leaf->offset : state_data(p->state, s->leaf);
 }
 
@@ -22,8 +26,8 @@ static void bind(struct plan *p, const struct tensor *t, int n)
     for (struct tensor *x = (struct tensor *)t; x && x < t + n; x++) {
         if (!x->data) continue;
         const struct storage *s = &p->storage[(uintptr_t)x->data - 1];
-        x->data = storage_address(p, s);
-        if (s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes)
+        x->data = plan_address(p, s);
+        if (x->data && s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes)
             x->packed = p->state->slab[SLAB_PACKED] + s->leaf->packed;
     }
 }
@@ -58,21 +62,44 @@ static void alloc_separately(struct plan *p)
             p->separate[i] = p->how.backend->alloc(p->state->device, plan_decl_bytes(p, p->storage[i].decl));
 }
 
+static void bind_all(struct plan *p)
+{
+    bind_calls(p, &p->ahead);
+    bind_calls(p, &p->forward);
+    bind_calls(p, &p->backward);
+    bind_calls(p, &p->weight);
+    bind_calls(p, &p->update);
+}
+
+/* Carries are those of the whole. */
+static void bind_stage(struct plan *p, struct plan *stage)
+{
+    const struct backend *b = p->how.backend;
+    stage->state = p->state;
+    if (stage->backward.n) state_want_grads(p->state);
+    stage->arena_bytes = stage->report.arena;
+    stage->memory = b->alloc(p->state->device, stage->arena_bytes);
+    stage->carries = p->carries;
+    stage->seed_memory = b->alloc(p->state->device, (size_t)stage->n_seeds * OFFSETS_ALIGNMENT);
+    pipe_bind(stage);
+    bind_all(stage);
+}
+
 void plan_bind(struct plan *p, struct state *s, struct plan *shares)
 {
     INVARIANT(!p->state && s->backend == p->how.backend, "a plan is bound once, over a state of its backend");
     INVARIANT(!shares || shares->report.arena >= p->report.arena, "the plan with the larger arena is bound first");
     p->state = s;
     if (p->backward.n) state_want_grads(s);
-    p->borrows = shares != NULL;
-    p->memory = shares ? shares->memory : s->backend->alloc(s->device, p->report.arena);
+    p->borrows = shares != NULL && !pipe_is(p);
+    p->arena_bytes = pipe_is(p) ? p->scratch + PIPE_ARENA : p->report.arena;
+    p->memory = p->borrows ? shares->memory : s->backend->alloc(s->device, p->arena_bytes);
     p->carries = s->backend->alloc(s->device, p->report.carries);
+    p->seed_memory = p->carries + p->seeds;
     p->gathered = xcalloc(1, p->report.carries + 1);
     if (s->backend->separate && s->backend->separate()) alloc_separately(p);
-    bind_calls(p, &p->ahead);
-    bind_calls(p, &p->forward);
-    bind_calls(p, &p->backward);
-    bind_calls(p, &p->update);
+    bind_all(p);
+    for (int c = 0; c < p->n_chunks; c++) bind_stage(p, p->chunk[c]);
 }
 
 /* ---- running ---- */
@@ -82,7 +109,7 @@ real plan_control(const struct plan *p, const struct leaf *l)
     return (real)l->control.at(l->control.conf, l->control.scale, p->step.number, p->steps);
 }
 
-static char *seed_address(const struct plan *p, int i) { return p->carries + p->seeds + (size_t)i * OFFSETS_ALIGNMENT; }
+static char *seed_address(const struct plan *p, int i) { return p->seed_memory + (size_t)i * OFFSETS_ALIGNMENT; }
 
 static int pieces(const struct plan *p) { return p->step.micros * place_group(&comm_here()->place, OVER_DATA); }
 
@@ -103,7 +130,12 @@ void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
     }
     p->step = (struct step){ step, 0, micros };
     p->is_gathered = false;
+    for (int c = 0; c < p->n_chunks; c++) {
+        p->chunk[c]->step = p->step;
+        if (!same) put_seeds(p->chunk[c]);
+    }
     if (!same) put_seeds(p);
+    if (pipe_is(p)) pipe_begin(p);
     p->steps = steps;
     size_t bytes = p->state->bytes.of[SLAB_CONTROLS];
     char *controls = xcalloc(1, bytes + 1);
@@ -153,28 +185,53 @@ void plan_ahead(struct plan *p, int micro)
     if (micro + 1 == p->step.micros) ranks_reduce_ahead(p);
 }
 
+void plan_run_forward(struct plan *p) { for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i); }
+
 void plan_forward(struct plan *p, int micro)
 {
     if (p->step.micros == 1) plan_ahead(p, 0);
     p->step.micro = micro;
     if (p->state->stale) state_pack(p->state);
-    for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i);
+    if (pipe_is(p)) pipe_forward(p, micro);
+    else plan_run_forward(p);
 }
 
-void plan_backward(struct plan *p, int micro)
+static void put_betas(struct calls *calls, int micro)
 {
-    p->step.micro = micro;
+    /* NULL for a forward call */
+    for (int i = 0; i < calls->n; i++) calls->call[i].args.beta = calls->call[i].beta[micro > 0];
+}
+
+void plan_run_weight(struct plan *p, int micro)
+{
+    put_betas(&p->weight, micro);
+    for (int i = 0; i < p->weight.n; ) i += run_next(p, &p->weight, i);
+}
+
+void plan_run_backward(struct plan *p, int micro)
+{
     for (int i = 0; i < p->n_seeds; i++) {
-        p->how.backend->copy(p->state->device, storage_address(p, &p->storage[p->seed[i].storage]), seed_address(p, i),
+        p->how.backend->copy(p->state->device, plan_address(p, &p->storage[p->seed[i].storage]), seed_address(p, i),
                              sizeof(real));
     }
-    /* NULL for a forward call */
-    for (int i = 0; i < p->backward.n; i++) p->backward.call[i].args.beta = p->backward.call[i].beta[micro > 0];
+    put_betas(&p->backward, micro);
     bool last = micro == p->step.micros - 1;
     for (int i = 0, bucket = 0; i < p->backward.n; ) {
         i += run_next(p, &p->backward, i);
         if (last) ranks_reduce_grads(p, &bucket, i);
     }
+}
+
+void plan_backward(struct plan *p, int micro)
+{
+    p->step.micro = micro;
+    plan_run_backward(p, micro);
+}
+
+/* What no weight of this rank's stages asks for is for others to do. */
+static bool is_here(const struct call *update)
+{
+    return home_is_here(update->node->home, &comm_here()->place) && ranks_mine(update);
 }
 
 void plan_update(struct plan *p)
@@ -187,13 +244,14 @@ void plan_update(struct plan *p)
         b->clear(device, p->carries + p->exchange[x].from, p->exchange[x].to - p->exchange[x].from);
     for (int i = 0, x = 0; i < p->update.n; i++) {
         struct call *c = &p->update.call[i];
-        if (ranks_mine(c)) {
+        if (is_here(c)) {
             run(p, c);
             for (int k = 0; k < c->args.n_in && op_changes(c->node->op) && !b->updates_pack; k++)
                 if (c->args.in[k].packed && update_changes(c->node, k)) b->pack(device, &c->args.in[k]);
         }
         if (x < p->n_exchanges && i + 1 == p->exchange[x].end) ranks_share_updates(p, x++);
     }
+    ranks_share_homes(p);
 }
 
 void plan_combine(struct plan *p) { ranks_reduce_carries(p); }
@@ -204,7 +262,12 @@ static bool step(struct plan *p, bool (*go_on)(void))
         state_unstage(p->state, micro);
         plan_ahead(p, micro);
     }
-    for (int micro = 0; micro < p->step.micros; micro++) {
+    if (pipe_is(p)) {
+        if (p->step.micros == 1) plan_ahead(p, 0);
+        pipe_step(p);
+        ranks_reduce_grads(p, &(int){ 0 }, 0);
+    }
+    for (int micro = 0; !pipe_is(p) && micro < p->step.micros; micro++) {
         if (go_on && !go_on()) return false;
         state_unstage(p->state, micro);
         plan_forward(p, micro);
@@ -265,7 +328,7 @@ static void read_storage(const struct plan *p, int storage, int64_t count, doubl
     char *host = xmalloc((size_t)count * element_bytes(f) + 1);
     if (s->where == IN_CARRIES && p->is_gathered)
         memcpy(host, p->gathered + s->offset, (size_t)count * element_bytes(f));
-    else p->how.backend->get(p->state->device, host, storage_address(p, s), (size_t)count * element_bytes(f));
+    else p->how.backend->get(p->state->device, host, plan_address(p, s), (size_t)count * element_bytes(f));
     for (int64_t i = 0; i < count; i++) {
         real wide;
         struct tensor t = { .data = host, .shape = SHAPE(count), .format = f };

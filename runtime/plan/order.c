@@ -23,6 +23,18 @@ static void find_live(struct plan *p)
     }
 }
 
+/* What this plan runs of it. */
+static void find_here(struct plan *p)
+{
+    for (int i = 0; i < p->graph->n; i++) {
+        const struct node *n = p->graph->node[i];
+        struct planned *at = &p->planned[i];
+        bool micro = n->region == REGION_MICRO, mine = p->part == PART_ALL || (p->part == PART_REST) != micro;
+        at->here = at->live && mine && (p->part < 0 || n->stage == p->part);
+        at->backward = at->backward && at->here;
+    }
+}
+
 /* A node runs backward when a gradient arrives and one of its inputs wants one. */
 static void find_backward(struct plan *p)
 {
@@ -142,7 +154,7 @@ static void find_packed(struct plan *p)
         const struct node *n = p->graph->node[i];
         for (int k = 0; k < n->n_in; k++) {
             struct leaf *l = plan_leaf_of(n->in[k]);
-            if (n->op->kind != OP_COMPUTE || !p->planned[i].live || !has_bit(n->op->packs, k) || !l ||
+            if (n->op->kind != OP_COMPUTE || !p->planned[i].here || !has_bit(n->op->packs, k) || !l ||
                 l->kind != LEAF_WEIGHT)
                 continue;
             l->packed_bytes = p->how.backend->packed_bytes(l->decl.shape, plan_format_of(p, DTYPE_ACT));
@@ -193,7 +205,7 @@ static bool fits(const struct plan *p, const struct node *n, enum pass pass, int
 static void add_time(struct plan *p, const struct node *n, enum pass pass, struct chain *c)
 {
     struct planned *at = &p->planned[n->id];
-    if (n->op->kind != OP_COMPUTE || !at->live) return;
+    if (n->op->kind != OP_COMPUTE || !at->here) return;
     int64_t rows = p->graph->keep || !p->how.backend->cuts_rows || at->joint ? 0 : rows_of(n, pass);
     bool goes_on = rows && rows == c->rows && fits(p, n, pass, c->number);
     if (!goes_on) *c = (struct chain){ c->number + 1, rows && fits(p, n, pass, c->number + 1) ? rows : 0 };
@@ -207,7 +219,7 @@ static void add_time(struct plan *p, const struct node *n, enum pass pass, struc
 static void add_recompute(struct plan *p, const struct node *n, struct chain *c)
 {
     struct planned *at = &p->planned[n->id];
-    if (!at->recompute || at->time[RECOMPUTE] != NONE) return;
+    if (!at->recompute || !at->here || at->time[RECOMPUTE] != NONE) return;
     for (int k = 0; k < n->n_in; k++) if (n->in[k]) add_recompute(p, node_root(n->in[k]).node, c);
     add_time(p, n, RECOMPUTE, c);
 }
@@ -256,6 +268,8 @@ void order_find(struct plan *p)
     find_backward(p);
     find_joint(p);
     find_recompute(p);
+    pipe_cross(p);
+    find_here(p);
     find_packed(p);
     count_calls(p);
 }

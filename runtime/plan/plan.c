@@ -27,11 +27,11 @@ static void storage_extend(struct plan *p, int storage, int time)
 /* How ranks combine what a node leaves among the carries. */
 static enum bridge bridge_of(const struct node *n)
 {
-    if (n->region == REGION_UPDATE) return update_is_held(n) ? BRIDGE_CHANGE : BRIDGE_OWN;
+    if (n->region == REGION_UPDATE) return update_is_held(n) ? BRIDGE_CHANGE : n->home ? BRIDGE_HOME : BRIDGE_OWN;
     if (n->region == REGION_AHEAD) return BRIDGE_AHEAD;
     return n->carry == CARRY_SUM || n->carry == CARRY_MEAN ? BRIDGE_SUM
            : n->carry == CARRY_MAX                         ? BRIDGE_MAX
-                                                           : BRIDGE_OWN;
+                                                           : BRIDGE_LAST;
 }
 
 static void declare(struct plan *p, const struct node *n)
@@ -49,12 +49,14 @@ static void declare(struct plan *p, const struct node *n)
     }
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int k = n->op->in_place ? 1 : 0; k < n->n_out; k++) {
-        at->value[k] = storage_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
-        if (has_bit(n->op->bridges, k) || (n->region == REGION_UPDATE && op_changes(n->op)))
-            p->storage[at->value[k]].where = IN_CARRIES;
+        bool carried = has_bit(n->op->bridges, k) || (n->region == REGION_UPDATE && op_changes(n->op));
+        if (!at->here && !carried && !has_bit(at->comes, k)) continue;
+        at->value[k] = storage_new(p, n->out[k], at->here ? now : 0, n->output_of_graph ? p->end : at->here ? last : 0);
+        if (carried) p->storage[at->value[k]].where = IN_CARRIES;
         p->storage[at->value[k]].bridge = bridge_of(n);
         p->storage[at->value[k]].phase = at->phase;
     }
+    if (!at->here) return;
     int once_more = at->time[RECOMPUTE];
     for (int k = 0; k < n->n_out && once_more != NONE; k++)
         at->again[k] = storage_new(p, n->out[k], once_more, once_more);
@@ -101,19 +103,19 @@ static int save_storage(const struct planned *at, int save, enum pass pass)
     return is_again(at, pass) ? at->resaved[save] : at->save[save];
 }
 
-static int grad_storage(struct plan *p, const struct node *n, int time)
+int plan_grad_of(struct plan *p, const struct node *n, int output, int time)
 {
-    struct root r = node_root(n);
-    int *storage = &p->planned[r.node->id].grad[r.output];
+    int *storage = &p->planned[n->id].grad[output];
     if (*storage == NONE) {
-        struct decl d = r.node->out[r.output];
+        struct decl d = n->out[output];
         *storage = storage_new(p, d, time, time);
-        if (r.node->op == &op_leaf) {
+        if (n->op == &op_leaf) {
             p->storage[*storage].where = IN_LEAF;
-            p->storage[*storage].leaf = r.node->leaf;
+            p->storage[*storage].leaf = n->leaf;
             p->storage[*storage].gradient = true;
-        } else if (r.node->op->kind == OP_COMPUTE) {
-            storage_extend(p, *storage, p->planned[r.node->id].time[BACKWARD]);
+        } else if (n->op->kind == OP_COMPUTE) {
+            int reads = p->planned[n->id].time[BACKWARD];
+            storage_extend(p, *storage, reads == NONE ? p->end : reads);
             if (p->graph->keep) storage_extend(p, *storage, p->end);
         }
     }
@@ -121,10 +123,16 @@ static int grad_storage(struct plan *p, const struct node *n, int time)
     return *storage;
 }
 
+static int grad_storage(struct plan *p, const struct node *n, int time)
+{
+    struct root r = node_root(n);
+    return plan_grad_of(p, r.node, r.output, time);
+}
+
 static void live_through(struct plan *p, const struct node *n)
 {
     const struct planned *at = &p->planned[n->id];
-    if (n->op->kind != OP_COMPUTE || !at->live) return;
+    if (n->op->kind != OP_COMPUTE || !at->here) return;
     for (int i = 0; i < n->n_in; i++) {
         if (!n->in[i]) continue;
         storage_extend(p, value_storage(p, n->in[i], FORWARD), at->time[FORWARD]);
@@ -196,6 +204,20 @@ static struct call call_new(struct plan *p, const struct node *n, enum pass pass
                                     .work = work, .step = &p->step } };
 }
 
+/* Whether a later stage of this rank has written the gradient of a weight before. */
+static bool is_written_later(const struct plan *p, const struct leaf *l)
+{
+    const struct graph *g = p->graph;
+    const int *home = g->leaves->stages.home;
+    for (int i = 0; p->part >= 0 && i < g->n; i++) {
+        const struct node *n = g->node[i];
+        if (n->stage <= p->part || home[n->stage] != home[p->part] || n->op->kind != OP_COMPUTE) continue;
+        for (int k = 0; n->region == REGION_MICRO && k < n->n_in; k++)
+            if (plan_leaf_of(n->in[k]) == l && node_wants(n, k)) return true;
+    }
+    return false;
+}
+
 /* A backward call: the gradients that arrive, those that are wanted, and whether each is the first to be written.
    The first micro-batch of a step writes a weight's gradient, the later ones add to it. `later`: inputs that are the
    same tensor as one before them, whose gradients calls of their own add. */
@@ -220,6 +242,7 @@ static struct call call_backward(struct plan *p, const struct node *n, bool *wri
         INVARIANT(!repeated || i < 32, "%s: input %d repeats an earlier one, as those below 32 may", n->op->name, i);
         if (repeated) *later |= 1u << i;
         else din[i] = tensor_in(p, storage, n->in[i]->shape);
+        if (weight && is_written_later(p, p->storage[storage].leaf)) written[storage] = true;
         c.beta[0][i] = written[storage] ? 1 : 0;
         c.beta[1][i] = written[storage] || weight ? 1 : 0;
         written[storage] = true;
@@ -244,7 +267,8 @@ static void plan_seeds(struct plan *p, bool *written)
     struct graph *g = p->graph;
     p->seed = arena_alloc(p->arena, (size_t)(g->n_losses + 1) * sizeof *p->seed);
     for (int i = 0; i < g->n_losses; i++) {
-        if (!g->loss[i].value->grad) continue;
+        if (!g->loss[i].value->grad || (p->part >= 0 && g->loss[i].value->stage != p->part) || p->part == PART_REST)
+            continue;
         int storage = grad_storage(p, g->loss[i].value, p->first_backward), k = 0;
         while (k < p->n_seeds && p->seed[k].storage != storage) k++;
         INVARIANT(k == p->n_seeds || p->seed[k].of_step == g->loss[i].of_step, "%s: one value is a loss of two kinds",
@@ -318,9 +342,55 @@ static void split(struct plan *p, struct call *c, struct calls *whole)
     add_call(p, whole, rest);
 }
 
+static void extend_to_weight(struct plan *p, const struct tensor *t) { storage_extend(p, storage_of(t), p->end); }
+
+/* What the gradient of weights reads waits for it. */
+static void keep_for_weight(struct plan *p, const struct call *c)
+{
+    const struct op *op = c->node->op;
+    for (int i = 0; i < c->args.n_in; i++) if (has_bit(op->reads_in, i)) extend_to_weight(p, &c->args.in[i]);
+    for (int k = 0; k < c->node->n_out; k++) {
+        if (has_bit(op->reads_out, k)) extend_to_weight(p, &c->args.out[k]);
+        extend_to_weight(p, &c->args.dout[k]);
+    }
+    for (int k = 0; k < c->node->n_save; k++) extend_to_weight(p, &c->args.save[k]);
+}
+
+static bool is_in_halves(const struct plan *p)
+{
+    return p->part >= 0 && p->graph->leaves->stages.schedule >= PIPELINE_ZB_H1;
+}
+
+/* A backward call; where a schedule has it in halves, the gradients of a product's weights are a call of their own. */
+static void add_halves(struct plan *p, struct call c)
+{
+    struct tensor *inputs = tensors(p, c.args.n_in), *weights = tensors(p, c.args.n_in);
+    bool any = false, others = false;
+    for (int i = 0; i < c.args.n_in; i++) {
+        const struct tensor *din = &c.args.din[i];
+        bool weight = is_in_halves(p) && !c.joint && din->data && has_bit(c.node->op->factors, i) &&
+                      p->storage[storage_of(din)].where == IN_LEAF;
+        inputs[i] = weights[i] = *din;
+        (weight ? inputs : weights)[i].data = NULL;
+        any |= weight;
+        others |= din->data && !weight;
+    }
+    if (!any) { add_call(p, &p->backward, c); return; }
+    struct call half = call_copy(p, c);
+    half.args.din = weights;
+    half.chain = NONE;
+    keep_for_weight(p, &half);
+    if (others) {
+        c.args.din = inputs;
+        c.back = half.back = c.back / 2;
+        add_call(p, &p->backward, c);
+    }
+    add_call(p, &p->weight, half);
+}
+
 static void add_whole(struct plan *p, struct calls *whole)
 {
-    for (int i = 0; i < whole->n; i++) add_call(p, &p->backward, whole->call[i]);
+    for (int i = 0; i < whole->n; i++) add_halves(p, whole->call[i]);
     whole->n = 0;
 }
 
@@ -336,6 +406,8 @@ static void plan_calls(struct plan *p)
     bool *written = xcalloc((size_t)(p->n_storages + 4 * g->n + 16), sizeof *written);
     struct calls whole = { 0 };
     plan_seeds(p, written);
+    for (int i = 0; i < p->outgoing.n; i++)
+        if (p->outgoing.crossing[i].grad != NONE) written[p->outgoing.crossing[i].grad] = true;
     for (int i = 0; i < p->n_order; i++) {
         const struct node *n = p->order[i].node;
         enum pass pass = p->order[i].pass;
@@ -348,12 +420,13 @@ static void plan_calls(struct plan *p)
         if (to != &p->backward || i == p->n_forward || c.chain != chain_before(p, i)) add_whole(p, &whole);
         count_flops(p, &c);
         if (pass == BACKWARD && c.chain != NONE) split(p, &c, &whole);
-        add_call(p, to, c);
+        if (pass == BACKWARD) add_halves(p, c);
+        else add_call(p, to, c);
         for (int k = 0; k < 32; k++) {
             if (!has_bit(later, k)) continue;
             struct call one = call_of_input(p, &c, k);
             if (one.chain != NONE) split(p, &one, &whole);
-            add_call(p, to, one);
+            add_halves(p, one);
         }
     }
     add_whole(p, &whole);
@@ -426,7 +499,7 @@ int plan_fused(const struct plan *p, int first, int second)
 
 static size_t scratch_bytes(const struct plan *p)
 {
-    const struct calls *all[] = { &p->ahead, &p->forward, &p->backward, &p->update };
+    const struct calls *all[] = { &p->ahead, &p->forward, &p->backward, &p->weight, &p->update };
     size_t most = 0;
     for (int k = 0; k < COUNT(all) && p->how.backend->scratch; k++)
         for (int i = 0; i < all[k]->n; i++) {
@@ -463,27 +536,49 @@ static void assign_carries(struct plan *p)
     p->aheads = end[BRIDGE_AHEAD];
     p->sums = end[BRIDGE_SUM];
     p->maxes = end[BRIDGE_MAX];
+    p->lasts = end[BRIDGE_LAST];
+    p->changes = end[BRIDGE_CHANGE];
+    p->homes = end[BRIDGE_HOME];
     p->seeds = at;
     p->report.carries = at + (size_t)p->n_seeds * OFFSETS_ALIGNMENT;
 }
 
-static void plan_memory(struct plan *p)
+/* Of a stage, what lives from one action of a micro-batch to another. */
+static void find_kept(struct plan *p)
+{
+    for (int i = 0; p->part >= 0 && i < p->n_storages; i++) {
+        struct storage *s = &p->storage[i];
+        bool outlives = s->kept || s->to >= p->end || (s->from < p->first_backward && s->to >= p->first_backward);
+        if (s->where == IN_ARENA && outlives) s->where = IN_SLOT;
+    }
+}
+
+/* Offsets of all that lies there; returns how much that is. */
+static size_t assign(struct plan *p, int where)
 {
     struct span *span = xcalloc((size_t)p->n_storages + 1, sizeof *span);
     int n = 0;
     for (int i = 0; i < p->n_storages; i++) {
         struct storage *s = &p->storage[i];
-        size_t bytes = plan_decl_bytes(p, s->decl);
-        if (s->where != IN_ARENA) continue;
+        if ((int)s->where != where) continue;
         s->span = n;
-        span[n++] = (struct span){ .bytes = bytes, .from = s->from, .to = s->to };
+        span[n++] = (struct span){ .bytes = plan_decl_bytes(p, s->decl), .from = s->kept ? 0 : s->from,
+                                   .to = s->kept ? p->end + 1 : s->to };
     }
-    p->scratch = offsets_assign(span, n);
+    size_t bytes = offsets_assign(span, n);
+    for (int i = 0; i < p->n_storages; i++)
+        if ((int)p->storage[i].where == where) p->storage[i].offset = span[p->storage[i].span].offset;
+    free(span);
+    return bytes;
+}
+
+static void plan_memory(struct plan *p)
+{
+    find_kept(p);
+    p->scratch = assign(p, IN_ARENA);
+    p->slot_bytes = assign(p, IN_SLOT);
     p->report.arena = p->scratch + scratch_bytes(p);
     assign_carries(p);
-    for (int i = 0; i < p->n_storages; i++)
-        if (p->storage[i].where == IN_ARENA) p->storage[i].offset = span[p->storage[i].span].offset;
-    free(span);
     struct state_bytes b = state_layout(p->graph->leaves);
     p->report.weights = b.of[SLAB_WEIGHTS];
     p->report.frozen = b.of[SLAB_FROZEN];
@@ -498,21 +593,29 @@ static void plan_memory(struct plan *p)
 
 int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e)
 {
+    return plan_part(out, g, how, g->leaves->stages.n > 1 ? PART_REST : PART_ALL, e);
+}
+
+int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part, struct err *e)
+{
     if (g->failed) return err_set(e, "%s", g->err.text);
     struct plan *p = xcalloc(1, sizeof *p);
     p->arena = arena_new();
     p->graph = g;
     p->how = how;
+    p->part = part;
     if (sizeof(real) != sizeof(float)) p->how.precision = PRECISION_FP32;
     p->planned = arena_alloc(p->arena, (size_t)(g->n + 1) * sizeof *p->planned);
     if (update_find(p, e)) { plan_free(p); return -1; }
     order_find(p);
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
     for (int i = 0; i < g->n; i++) live_through(p, g->node[i]);
+    pipe_place(p);
     plan_calls(p);
     fuse(p);
     link_updates(p);
     plan_memory(p);
+    if (pipe_is(p) && pipe_plan(p, e)) { plan_free(p); return -1; }
     ranks_plan(p);
     *out = p;
     return 0;
@@ -524,13 +627,16 @@ void plan_free(struct plan *p)
     if (p->state) {
         const struct backend *b = p->how.backend;
         if (p->recording) b->forget(p->state->device, p->recording);
-        if (!p->borrows) b->release(p->state->device, p->memory, p->report.arena);
-        b->release(p->state->device, p->carries, p->report.carries);
+        if (!p->borrows) b->release(p->state->device, p->memory, p->arena_bytes);
+        if (p->part < 0) b->release(p->state->device, p->carries, p->report.carries);
+        else b->release(p->state->device, p->seed_memory, (size_t)p->n_seeds * OFFSETS_ALIGNMENT);
+        if (p->slot_memory) b->release(p->state->device, p->slot_memory, (size_t)p->slots * p->slot_bytes);
         for (int i = 0; p->separate && i < p->n_storages; i++)
             b->release(p->state->device, p->separate[i], plan_decl_bytes(p, p->storage[i].decl));
         free(p->separate);
         free(p->gathered);
     }
+    pipe_free(p);
     free(p->stamped);
     free(p->time);
     free(p->storage);

@@ -2,19 +2,22 @@
 #ifndef SLUICE_PLAN_PRIVATE_H
 #define SLUICE_PLAN_PRIVATE_H
 
+#include "pipeline.h"
 #include "state.h"
 
-/* How ranks combine what is carried: add, ahead of the first forward pass or after the last; take the largest; add what
-   updates say of themselves; each keeps its own. */
-enum bridge { BRIDGE_AHEAD, BRIDGE_SUM, BRIDGE_MAX, BRIDGE_CHANGE, BRIDGE_OWN, BRIDGES };
+/* How ranks combine what is carried: add, ahead of the first forward pass or after the last; take the largest; keep
+   their own, but of another stage that of its rank; add what updates say of themselves; hear of it from its home; each
+   has it. */
+enum bridge { BRIDGE_AHEAD, BRIDGE_SUM, BRIDGE_MAX, BRIDGE_LAST, BRIDGE_CHANGE, BRIDGE_HOME, BRIDGE_OWN, BRIDGES };
 
 /* One stored tensor: an output of a compute node, its gradient, a saved or a work tensor. */
 struct storage {
     struct decl decl;
-    enum { IN_ARENA, IN_CARRIES, IN_LEAF } where;
+    enum { IN_ARENA, IN_CARRIES, IN_LEAF, IN_SLOT } where;
     const struct leaf *leaf;
     bool gradient;
     enum bridge bridge;
+    bool kept;    /* in a stage: it comes from another of this rank, at any time while its micro-batch is in flight */
     int phase, span;
     size_t offset;
     int from, to;
@@ -31,7 +34,8 @@ enum pass { FORWARD, BACKWARD, RECOMPUTE, PASSES };
 struct planned {
     int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS];
     int again[NODE_OUTS], resaved[NODE_SAVES];
-    bool live, backward, joint, recompute, precedes;
+    unsigned comes;                                         /* bits of the outputs that come from an earlier stage */
+    bool live, here, backward, joint, recompute, precedes;  /* here: this plan runs it */
     int follows, time[PASSES], chain[PASSES], phase;
 };
 
@@ -48,8 +52,25 @@ struct call {
 };
 struct calls { int n, room; struct call *call; };
 
+/* What a plan is of: everything; of a pipeline all but the micro-batch; or a stage, by its number. */
+enum { PART_ALL = -1, PART_REST = -2 };
+
+/* A value that stage s reads and an earlier one made, or that it makes or passes on and a later one reads: where it is in
+   this plan, and its gradient; NONE: none crosses. */
+struct crossing { const struct node *node; int output, value, grad; };
+struct crossings { int n; struct crossing *crossing; };
+
 struct plan {
     struct arena *arena; struct graph *graph; struct plan_how how;
+    int part;
+    /* of a pipeline: the schedule for so many micro-batches, and the plans of this rank's stages, by chunk */
+    struct schedule schedule; struct arena *table; struct plan **chunk; int n_chunks;
+    /* of a stage: what comes from the one before and goes to the one after; gradients of weights, where they are computed
+       by themselves; slots for micro-batches in flight, of so many bytes, and which of these each holds; tensors that lie
+       in them */
+    struct crossings incoming, outgoing; struct calls weight;
+    int slots, *holds; size_t slot_bytes; char *slot_memory;
+    int n_slotted; struct slotted { void **data; size_t offset; } *slotted;
     int first_backward, end;                                /* times: of the first backward call, after the last call */
     int n_ahead, n_forward, n_order; struct entry { const struct node *node; enum pass pass; } *order;
     struct planned *planned; int n_storages, room; struct storage *storage;
@@ -59,12 +80,13 @@ struct plan {
     struct state *state; bool borrows; char *memory, *carries;     /* borrows: the arena of another plan */
     void **separate;                                                /* or an allocation for each storage */
     size_t scratch, seeds;                                  /* where they lie: in the arena, among the carries */
+    char *seed_memory; size_t arena_bytes;
     /* The carries as the host last saw them, of a step of so many micro-batches of all ranks. */
     char *gathered; bool fetching, is_gathered; int gathered_pieces;
     bool ran; void *recording; double recorded_flops;               /* of a step; after the first */
     /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take
        the largest up to maxes */
-    size_t aheads, sums, maxes;
+    size_t aheads, sums, maxes, lasts, changes, homes;
     /* pieces of the gradients, how many backward calls make each ready, and the ranks that add theirs up */
     int n_buckets; struct bucket { size_t from, to; int ready; unsigned over; } *bucket;
     /* when the update calls up to `end` are done: leaves go from their holders to all, what lies at from..to of
@@ -78,9 +100,29 @@ struct plan {
 /* The leaf whose memory a node's value is; NULL: it is computed, or absent. */
 static inline struct leaf *plan_leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
 
+/* ---- pipelines ---- */
+
+bool pipe_is(const struct plan *p);                         /* a plan of a pipeline, but of no stage */
+int pipe_plan(struct plan *p, struct err *e);               /* the plans of this rank's stages */
+void pipe_cross(struct plan *p);                            /* what a stage and its neighbours exchange */
+void pipe_place(struct plan *p);                            /* storages of that */
+void pipe_bind(struct plan *p);
+void pipe_begin(struct plan *p);                            /* of a step: what no rank writes is nothing */
+void pipe_step(struct plan *p);                             /* all micro-batches, by the schedule */
+void pipe_forward(struct plan *p, int micro);               /* of an evaluation */
+void pipe_free(struct plan *p);
+int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part, struct err *e);
+void plan_run_forward(struct plan *p);
+void plan_run_backward(struct plan *p, int micro);
+void plan_run_weight(struct plan *p, int micro);
+void *plan_address(const struct plan *p, const struct storage *s);
+/* storage of a gradient, made where there is none */
+int plan_grad_of(struct plan *p, const struct node *n, int output, int time);
+
 void ranks_plan(struct plan *p);                                    /* what ranks exchange, and when */
 void ranks_reduce_ahead(struct plan *p);
 void ranks_reduce_carries(struct plan *p);
+void ranks_share_homes(struct plan *p);                             /* what updates of a stage say, to all */
 /* those that are complete when `done` backward calls have run */
 void ranks_reduce_grads(struct plan *p, int *bucket, int done);
 void ranks_share_updates(struct plan *p, int exchange);

@@ -18,6 +18,7 @@ static const struct leaf *held_leaf(const struct node *n)
 bool ranks_mine(const struct call *update)
 {
     const struct leaf *l = held_leaf(update->node);
+    if (l && !state_has(l)) return false;
     return !l || l->holder == place_index(&comm_here()->place, leaf_replicas(l)) + 1;
 }
 
@@ -36,8 +37,8 @@ static int ready_after(const struct plan *p, const struct leaf *weight)
     return 0;
 }
 
-/* The ranks whose gradients of a weight add up. */
-static unsigned adds_over(const struct leaf *l) { return OVER_DATA & leaf_replicas(l); }
+/* The ranks whose gradients of a weight add up: those of other tokens, and of other stages that read it. */
+static unsigned adds_over(const struct leaf *l) { return (OVER_DATA | OVER_PP) & leaf_replicas(l); }
 
 /* From the last weight to the first: backward comes by them in about this order. A piece is of weights whose gradients
    add up over the same ranks. */
@@ -50,7 +51,7 @@ static void cut_gradients(struct plan *p)
     struct bucket now = { end, end, 0, 0 };
     for (int i = leaves->n - 1; i >= 0; i--) {
         const struct leaf *l = leaves->leaf[i];
-        if (!leaf_trains(l)) continue;
+        if (!leaf_trains(l) || !home_is_here(l->home, &leaves->here)) continue;
         bool other = now.to > now.from && now.over != adds_over(l);
         if (now.to - now.from >= least || other) {
             p->bucket[p->n_buckets++] = now;
@@ -100,7 +101,9 @@ static void plan_exchanges(struct plan *p)
 
 void ranks_plan(struct plan *p)
 {
-    if (mesh_ranks(&p->graph->leaves->here.mesh) == 1 || p->backward.n == 0) return;
+    bool trains = p->backward.n > 0;
+    for (int c = 0; c < p->n_chunks; c++) trains |= p->chunk[c]->backward.n > 0;
+    if (mesh_ranks(&p->graph->leaves->here.mesh) == 1 || !trains || p->part >= 0) return;
     cut_gradients(p);
     plan_exchanges(p);
 }
@@ -115,7 +118,7 @@ static void reduce(struct plan *p, void *data, size_t bytes, enum reduction how,
 
 void ranks_reduce_grads(struct plan *p, int *bucket, int done)
 {
-    for (; *bucket < p->n_buckets && p->bucket[*bucket].ready <= done; ++*bucket)
+    for (; *bucket < p->n_buckets && (pipe_is(p) || p->bucket[*bucket].ready <= done); ++*bucket)
         reduce(p, p->state->slab[SLAB_GRADS] + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from,
                REDUCE_SUM, p->bucket[*bucket].over);
 }
@@ -130,8 +133,16 @@ void ranks_reduce_ahead(struct plan *p)
 void ranks_reduce_carries(struct plan *p)
 {
     if (comm_here()->ranks == 1) return;
-    reduce(p, p->carries + p->aheads, p->sums - p->aheads, REDUCE_SUM, OVER_DATA);
+    reduce(p, p->carries + p->aheads, p->sums - p->aheads, REDUCE_SUM, OVER_DATA | OVER_PP);
     reduce(p, p->carries + p->sums, p->maxes - p->sums, REDUCE_MAX, OVER_ALL);
+    reduce(p, p->carries + p->maxes, p->lasts - p->maxes, REDUCE_SUM, OVER_PP);
+    p->how.backend->meet(p->state->device);
+}
+
+void ranks_share_homes(struct plan *p)
+{
+    if (place_group(&comm_here()->place, OVER_PP) == 1 || p->homes == p->changes) return;
+    reduce(p, p->carries + p->changes, p->homes - p->changes, REDUCE_SUM, OVER_PP);
     p->how.backend->meet(p->state->device);
 }
 
@@ -139,7 +150,7 @@ void ranks_give(struct plan *p, const struct leaf *l)
 {
     const struct place *here = &comm_here()->place;
     unsigned over = leaf_replicas(l);
-    if (place_group(here, over) > 1)
+    if (state_has(l) && place_group(here, over) > 1)
         p->how.backend->broadcast(p->state->device, state_data(p->state, l), leaf_bytes(l),
                                   place_member(here, over, l->holder - 1), over);
 }
@@ -158,6 +169,6 @@ void ranks_share_updates(struct plan *p, int exchange)
     for (int i = first; i < x->end; i++) {
         const struct call *c = &p->update.call[i];
         for (int k = 0; k < c->args.n_in && !ranks_mine(c); k++)
-            if (c->args.in[k].packed && update_changes(c->node, k)) b->pack(s->device, &c->args.in[k]);
+            if (c->args.in[k].data && c->args.in[k].packed && update_changes(c->node, k)) b->pack(s->device, &c->args.in[k]);
     }
 }

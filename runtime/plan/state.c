@@ -24,8 +24,11 @@ size_t leaf_whole_bytes(const struct leaf *l)
 /* A buffer that one of the replicas alone keeps. */
 static bool is_held(const struct leaf *l) { return l->kind == LEAF_BUFFER && !l->everywhere && l->holder; }
 
+bool state_has(const struct leaf *l) { return home_is_here(l->home, &comm_here()->place); }
+
 bool state_is_foreign(const struct leaf *l)
 {
+    if (!state_has(l)) return true;
     return is_held(l) && l->holder != place_index(&comm_here()->place, leaf_replicas(l)) + 1;
 }
 
@@ -117,6 +120,7 @@ static int keeper_of(const struct leaf *l, int i)
 {
     struct place at = comm_here()->place;
     int each = place_group(&at, l->shard);
+    if (l->home) at.rank = place_member(&at, OVER_PP, l->home - 1);
     at.rank = place_member(&at, l->over, i / each);
     at.rank = place_member(&at, l->shard, i % each);
     return place_member(&at, leaf_replicas(l), is_held(l) ? l->holder - 1 : 0);
@@ -159,8 +163,8 @@ static void get_parts(struct state *s, const struct leaf *l, void *to)
     free(part);
 }
 
-/* Whether another rank has to answer. */
-static bool is_elsewhere(const struct leaf *l) { return l->over || l->shard || state_is_foreign(l); }
+/* Whether other ranks may have to answer. */
+static bool is_elsewhere(const struct leaf *l) { return l->over || l->shard || l->home || state_is_foreign(l); }
 
 void state_put(struct state *s, const struct leaf *l, const void *from)
 {
@@ -198,7 +202,7 @@ void state_share(struct state *s)
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT && (l->kind != LEAF_BUFFER || is_held(l))) continue;
-        if (place_group(&c->place, leaf_replicas(l)) == 1) continue;
+        if (!state_has(l) || place_group(&c->place, leaf_replicas(l)) == 1) continue;
         void *part = xmalloc(leaf_bytes(l));
         get(s, l, part);
         c->broadcast(part, leaf_bytes(l), place_member(&c->place, leaf_replicas(l), 0), leaf_replicas(l));
@@ -234,7 +238,7 @@ void state_pack(struct state *s)
         const struct leaf *l = s->leaves->leaf[i];
         struct tensor weight = { .data = state_data(s, l), .shape = l->decl.shape, .format = FORMAT_REAL,
                                  .packed = s->slab[SLAB_PACKED] + l->packed };
-        if (l->packed_bytes) s->backend->pack(s->device, &weight);
+        if (l->packed_bytes && state_has(l)) s->backend->pack(s->device, &weight);
     }
     s->stale = false;
 }
@@ -322,7 +326,7 @@ void state_fill(struct state *s, uint64_t seed)
     s->stale = s->bytes.of[SLAB_PACKED] > 0;
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
+        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || !state_has(l)) continue;
         if (l->kind == LEAF_WEIGHT && l->kept != KEPT_FLOAT) { fill_codes(s, l, seed); continue; }
         if (state_is_foreign(l) || (l->init.kind == INIT_CONSTANT && l->init.value == 0)) continue;
         fill(s, l, seed, state_data(s, l), l->decl.shape, leaf_format(l));

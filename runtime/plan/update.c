@@ -142,8 +142,9 @@ static double add_load(const struct place *here, unsigned replicas, int i, doubl
 {
     struct place at = *here;
     double most = 0;
-    for (int part = 0; part < place_group(here, OVER_ALL & ~replicas); part++) {
-        at.rank = place_member(here, OVER_ALL & ~replicas, part);
+    unsigned parts = OVER_ALL & ~(replicas | OVER_PP);
+    for (int part = 0; part < place_group(here, parts); part++) {
+        at.rank = place_member(here, parts, part);
         double *its = &load[place_member(&at, replicas, i)];
         *its += more;
         if (*its > most) most = *its;
@@ -175,10 +176,13 @@ static void hold(struct plan *p, int *parent)
     for (int i = 0; i < g->n; i++) {
         int group = group_of(g->node[i], parent);
         if (group == NONE) continue;
-        unsigned replicas = leaf_replicas(g->leaves->leaf[group]);
+        const struct leaf *l = g->leaves->leaf[group];
+        unsigned replicas = leaf_replicas(l);
+        struct place at = *here;
+        if (l->home) at.rank = place_member(here, OVER_PP, l->home - 1);
         if (!holder[group]) {
-            holder[group] = least_loaded(here, replicas, load) + 1;
-            add_load(here, replicas, holder[group] - 1, load, size[group]);
+            holder[group] = least_loaded(&at, replicas, load) + 1;
+            add_load(&at, replicas, holder[group] - 1, load, size[group]);
         }
         for (int k = 0; k < g->node[i]->n_in; k++)
             if (goes_with(g->node[i], k)) plan_leaf_of(g->node[i]->in[k])->holder = holder[group];

@@ -1,5 +1,6 @@
 /* A model ready to train: graphs, plans and memory. */
 #include "train.h"
+#include "plan/pipeline.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -35,6 +36,24 @@ static int divide(struct session *s, struct err *e)
     return 0;
 }
 
+/* Which ranks have the stages of a pipeline. */
+static int find_stages(struct session *s, struct err *e)
+{
+    struct division d;
+    struct schedule schedule;
+    int ranks = place_group(&s->leaves->here, OVER_PP);
+    if (ranks == 1) return 0;
+    train_division(&s->train, comm_here()->ranks, &d, e);
+    struct stages of = { .schedule = d.schedule, .chunks = d.chunks, .micros = s->train.micro };
+    if (pipeline_make(&schedule, s->arena, (enum pipeline)d.schedule, ranks, of.micros, of.chunks, e))
+        return err_prefix(e, "train.ranks.schedule: ");
+    of.n = schedule.stages;
+    of.home = arena_alloc(s->arena, (size_t)of.n * sizeof *of.home);
+    for (int stage = 0; stage < of.n; stage++) of.home[stage] = pipeline_place(&schedule, stage, 0).rank;
+    s->leaves->stages = of;
+    return 0;
+}
+
 /* Graphs and plans without memory. micro 0: as the configuration says. */
 static int session_plan(struct session **out, const json_t *config, int micro, struct err *e)
 {
@@ -50,6 +69,7 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     s->ramps = train_ramps(&s->train, s->model.seq);
     s->leaves = leaves_new();
     s->leaves->here = comm_here()->place;
+    if (find_stages(s, e)) { session_free(s); return -1; }
     s->leaves->offload = s->train.offload;
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
