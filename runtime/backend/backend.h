@@ -60,6 +60,9 @@ struct backend {
     void (*reduce)(void *device, real *data, int64_t n, enum reduction how, unsigned over);
     void (*broadcast)(void *device, void *data, size_t bytes, int root, unsigned over);
     void (*meet)(void *device);
+    /* As comm's, of memory of the device. NULL: it has no channels, and no pipelines. */
+    void (*give)(void *device, const struct parcel *p, int channel);
+    void (*take)(void *device, const struct parcel *p, int channel);
     /* Moments of the device's own time: stamp number n is passed when what was given before is done; between waits for
        the second. They are numbered from 0 on, and used again. NULL: calls are done when they return. */
     void (*stamp)(void *device, int number);

@@ -86,6 +86,8 @@ static void cpu_broadcast(void *device, void *data, size_t bytes, int root, unsi
 }
 
 static void cpu_meet(void *device) { (void)device; }
+static void cpu_give(void *device, const struct parcel *p, int channel) { (void)device; comm_here()->give(p, channel); }
+static void cpu_take(void *device, const struct parcel *p, int channel) { (void)device; comm_here()->take(p, channel); }
 
 const struct backend backend_cpu = {
     .name = "cpu",
@@ -108,4 +110,6 @@ const struct backend backend_cpu = {
     .reduce = cpu_reduce,
     .broadcast = cpu_broadcast,
     .meet = cpu_meet,
+    .give = cpu_give,
+    .take = cpu_take,
 };

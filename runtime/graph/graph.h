@@ -147,7 +147,7 @@ struct leaf {
        each computes with its own; shard: of which again each keeps a part, and they are gathered where they are used.
        Those who have the same part are its replicas. */
     unsigned over, shard; int cut; struct shape whole;
-    int home;     /* in a pipeline the rank, by its place along pp, that alone has it, counted from 1; 0: every one does */
+    int home;    /* in a pipeline the rank, by its place along pp, that alone has it, counted from 1; 0: all have */
     /* which of the replicas alone updates the weight, and keeps the buffer, counted from 1; 0: every one does */
     int holder;
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */

@@ -1,5 +1,5 @@
-/* Layers to stages, by what they cost. A node is in the stage of its layer, or in that of the last of its inputs, if that
-   is later: so a stage reads what earlier ones made, and no later one. */
+/* Layers to stages, by what they cost. A node is in the stage of its layer, or in that of the last of its inputs, if
+   that is later: so a stage reads what earlier ones made, and no later one. */
 #include "stages.h"
 #include "signature.h"
 
@@ -28,8 +28,8 @@ static double *layer_costs(const struct graph *g, int layers)
     return cost;
 }
 
-/* Consecutive layers to n stages so that the dearest costs the least: best[s][l] is that of layers from l on in the last
-   s stages. */
+/* Consecutive layers to n stages so that the dearest costs the least: best[s][l] is that of layers from l on in the
+   last s stages. */
 static void divide_layers(const double *cost, int layers, int n, int *first)
 {
     size_t width = (size_t)layers + 1;
@@ -67,7 +67,8 @@ static bool decide(struct graph *g, struct stages *s)
 {
     int layers = layers_of(g);
     if (layers < s->n) {
-        graph_fail(g, "train.ranks: a pipeline of %d stages, and the model has %d layers: at most so many", s->n, layers);
+        graph_fail(g, "train.ranks: a pipeline of %d stages, and the model has %d layers: at most so many", s->n,
+                   layers);
         return false;
     }
     double *cost = layer_costs(g, layers);

@@ -1,6 +1,7 @@
 /* The tables of a script: their keys, loaded and checked. */
 #include "model.h"
 #include "registry.h"
+#include "plan/pipeline.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -86,6 +87,19 @@ static const struct param train_params[] = {
 };
 const struct schema train_schema = { "train", "the training run", sizeof(struct train_conf), train_params };
 
+/* Whether its schedule can be had for a step's micro-batches, of which a smaller batch has fewer. */
+static int check_pipeline(const struct train_conf *c, const struct division *d, struct err *e)
+{
+    int ranks = d->mesh.size[AXIS_PP], failure = 0;
+    struct arena *a = arena_new();
+    struct schedule s;
+    for (int micros = schedule_varies(c->batch_schedule) ? 1 : c->micro; ranks > 1 && micros <= c->micro; micros++)
+        if (!failure && pipeline_make(&s, a, (enum pipeline)d->schedule, ranks, micros, d->chunks, e))
+            failure = err_prefix(e, "train.ranks.schedule, with micro-batches by train.micro: ");
+    arena_free(a);
+    return failure;
+}
+
 /* "dp 2 x ep 4" */
 static const char *product_text(const struct mesh *l, char out[96])
 {
@@ -111,7 +125,7 @@ int train_division(const struct train_conf *c, int ranks, struct division *out, 
     *out = c->ranks.module->division(c->ranks);
     int others = mesh_ranks(&out->mesh), *dp = &out->mesh.size[AXIS_DP];
     if (*dp == 0 && ranks % others == 0) *dp = ranks / others;
-    if (mesh_ranks(&out->mesh) == ranks) return divide_batch(c, &out->mesh, e);
+    if (mesh_ranks(&out->mesh) == ranks) return divide_batch(c, &out->mesh, e) || check_pipeline(c, out, e) ? -1 : 0;
     product_text(&out->mesh, text);
     if (*dp == 0)
         return err_set(e, "train.ranks: %s are %d ranks, and %d, as are here, are no multiple of them: launch so many, "

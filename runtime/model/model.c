@@ -14,17 +14,20 @@ static double step_number(const void *conf, double scale, int64_t step, int64_t 
 
 static unsigned parts_over(const struct leaf *l) { return l->over | l->shard | (l->home ? OVER_PP : 0); }
 
+static bool is_of(const struct leaf *l, int layer, unsigned over)
+{
+    return leaf_trains(l) && parts_over(l) == over && (layer < 0 || l->layer == layer);
+}
+
 /* Of gradients of a layer's weights, or of all (layer -1), of which ranks over these axes have parts. */
 static struct node *norm_over(struct build *b, int layer, unsigned over)
 {
     struct graph *g = b->graph;
-    struct node **grads = arena_alloc(b->arena, (size_t)(g->leaves->n + 1) * sizeof *grads);
     int n = 0, leaves = g->leaves->n;
-    for (int i = 0; i < leaves; i++) {
-        struct leaf *l = g->leaves->leaf[i];
-        if (leaf_trains(l) && parts_over(l) == over && (layer < 0 || l->layer == layer))
-            grads[n++] = graph_grad_of(g, l);
-    }
+    for (int i = 0; i < leaves; i++) n += is_of(g->leaves->leaf[i], layer, over);
+    struct node **grads = n ? arena_alloc(b->arena, (size_t)n * sizeof *grads) : NULL;
+    for (int i = n = 0; i < leaves; i++)
+        if (is_of(g->leaves->leaf[i], layer, over)) grads[n++] = graph_grad_of(g, g->leaves->leaf[i]);
     return n ? global_norm(g, n, grads) : NULL;
 }
 

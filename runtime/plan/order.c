@@ -268,7 +268,7 @@ void order_find(struct plan *p)
     find_backward(p);
     find_joint(p);
     find_recompute(p);
-    pipe_cross(p);
+    cross_find(p);
     find_here(p);
     find_packed(p);
     count_calls(p);

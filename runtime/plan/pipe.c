@@ -1,132 +1,12 @@
-/* Pipelines: each rank has the plans of its stages, and follows a schedule (pipeline.h). A value that later stages read
-   passes through all stages between, and its gradient the same way back, so that a stage hears from its neighbours
-   alone. A micro-batch in flight has a slot in each stage, for what outlives an action; all else lies in an arena that
-   the stage's micro-batches share. */
+/* Running a pipeline: each rank has the plans of its stages, and follows a schedule (pipeline.h). A micro-batch in
+   flight has a slot in each stage, for what outlives an action; all else lies in an arena that the stage's
+   micro-batches share. */
 #include "plan_private.h"
-#include "offsets.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-bool pipe_is(const struct plan *p) { return p->part == PART_REST; }
-
 static int stages_of(const struct plan *p) { return p->graph->leaves->stages.n; }
-
-/* ---- what crosses ---- */
-
-/* The last stage that reads an output, and the last whose backward calls write its gradient; -1: none. */
-struct reach { int value, grad; };
-
-static void extend(struct reach *r, const struct plan *p, const struct node *n, int input)
-{
-    if (n->stage > r->value) r->value = n->stage;
-    if (p->planned[n->id].backward && node_wants(n, input) && n->stage > r->grad) r->grad = n->stage;
-}
-
-static struct reach *find_reach(const struct plan *p)
-{
-    const struct graph *g = p->graph;
-    struct reach *reach = xmalloc((size_t)(g->n + 1) * NODE_OUTS * sizeof *reach);
-    for (int i = 0; i < g->n * NODE_OUTS; i++) reach[i] = (struct reach){ -1, -1 };
-    for (int i = 0; i < g->n; i++) {
-        const struct node *n = g->node[i];
-        if (n->op->kind != OP_COMPUTE || n->region != REGION_MICRO || !p->planned[i].live) continue;
-        for (int k = 0; k < n->n_in; k++) {
-            if (!n->in[k]) continue;
-            struct root r = node_root(n->in[k]);
-            if (r.node->op->kind == OP_COMPUTE && r.node->region == REGION_MICRO)
-                extend(&reach[r.node->id * NODE_OUTS + r.output], p, n, k);
-        }
-    }
-    return reach;
-}
-
-static void add_crossing(struct plan *p, struct crossings *to, const struct node *n, int output, bool grad)
-{
-    if (!to->crossing) to->crossing = arena_alloc(p->arena, (size_t)(p->graph->n + 1) * sizeof *to->crossing);
-    to->crossing[to->n++] = (struct crossing){ n, output, NONE, grad ? 0 : NONE };
-}
-
-void pipe_cross(struct plan *p)
-{
-    if (p->part < 0) return;
-    struct reach *reach = find_reach(p);
-    for (int i = 0; i < p->graph->n; i++)
-        for (int k = 0; k < NODE_OUTS; k++) {
-            const struct node *n = p->graph->node[i];
-            struct reach r = reach[i * NODE_OUTS + k];
-            if (n->stage < p->part && r.value >= p->part) {
-                add_crossing(p, &p->incoming, n, k, r.grad >= p->part);
-                p->planned[i].comes |= 1u << k;
-            }
-            if (n->stage <= p->part && r.value > p->part) add_crossing(p, &p->outgoing, n, k, r.grad > p->part);
-        }
-    free(reach);
-}
-
-/* Whether another stage is on the same rank: what it gives may come before anybody takes it. */
-static bool is_near(const struct plan *p, int stage)
-{
-    const int *home = p->graph->leaves->stages.home;
-    return stage >= 0 && stage < stages_of(p) && home[stage] == home[p->part];
-}
-
-/* What comes lives from the begin of its pass on, what goes to its end. */
-static void place(struct plan *p, struct crossing *x, bool comes)
-{
-    x->value = p->planned[x->node->id].value[x->output];
-    struct storage *s = &p->storage[x->value];
-    s->kept |= comes && is_near(p, p->part - 1);
-    if (!comes && s->to < p->first_backward - 1) s->to = p->first_backward - 1;
-    if (x->grad == NONE) return;
-    x->grad = plan_grad_of(p, x->node, x->output, comes ? p->end - 1 : p->first_backward);
-    p->storage[x->grad].kept |= !comes && is_near(p, p->part + 1);
-}
-
-void pipe_place(struct plan *p)
-{
-    for (int i = 0; i < p->outgoing.n; i++) place(p, &p->outgoing.crossing[i], false);
-    for (int i = 0; i < p->incoming.n; i++) place(p, &p->incoming.crossing[i], true);
-}
-
-/* ---- the plans of a rank's stages ---- */
-
-int pipe_plan(struct plan *p, struct err *e)
-{
-    const struct place *here = &p->graph->leaves->here;
-    const struct stages *of = &p->graph->leaves->stages;
-    int ranks = place_group(here, OVER_PP), me = place_index(here, OVER_PP), slots[64] = { 0 }, flying[64] = { 0 };
-    p->table = arena_new();
-    if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, ranks, of->micros, of->chunks, e))
-        return err_prefix(e, "train.ranks: ");
-    p->n_chunks = p->schedule.chunks;
-    p->chunk = arena_alloc(p->arena, (size_t)p->n_chunks * sizeof(struct plan *));
-    const struct row *row = &p->schedule.rank[me];
-    for (int i = 0; i < row->n; i++) {
-        const struct action *a = &row->action[i];
-        bool begins = a->kind == ACTION_FORWARD, ends = a->kind == ACTION_BACKWARD || a->kind == ACTION_WEIGHT;
-        flying[a->chunk] += begins - ends;
-        if (flying[a->chunk] > slots[a->chunk]) slots[a->chunk] = flying[a->chunk];
-    }
-    for (int c = 0; c < p->n_chunks; c++) {
-        if (plan_part(&p->chunk[c], p->graph, p->how, pipeline_stage(&p->schedule, me, c), e)) return -1;
-        struct plan *stage = p->chunk[c];
-        stage->slots = (stage->backward.n ? slots[c] : 1) + 1;  /* what a neighbour on the same rank gives comes early */
-        p->report.arena += stage->report.arena + (size_t)stage->slots * stage->slot_bytes;
-        p->report.forward_flops += stage->report.forward_flops;
-        p->report.train_flops += stage->report.train_flops;
-        p->report.forward_bytes += stage->report.forward_bytes;
-    }
-    return 0;
-}
-
-void pipe_free(struct plan *p)
-{
-    for (int c = 0; c < p->n_chunks; c++) plan_free(p->chunk[c]);
-    if (p->table) arena_free(p->table);
-    free(p->holds);
-    free(p->slotted);
-}
 
 /* ---- slots ---- */
 
@@ -193,7 +73,7 @@ static void give(struct plan *p, struct plan *from, int what, int micro)
         if (storage == NONE) continue;
         struct parcel out = parcel_of(p, from, storage, micro, home_of(p, to));
         int boundary = what == VALUES ? from->part : to;
-        if (!neighbour) comm_here()->give(&out, 2 * boundary + what);
+        if (!neighbour) p->how.backend->give(p->state->device, &out, 2 * boundary + what);
         else
             p->how.backend->copy(p->state->device, parcel_of(p, neighbour, storage_in(&its->crossing[i], what), micro,
                                                              home_of(p, to)).data, out.data, out.bytes);
@@ -209,7 +89,7 @@ static void take(struct plan *p, struct plan *to, int what, int micro)
         int storage = storage_in(&x->crossing[i], what), boundary = what == VALUES ? from : to->part;
         if (storage == NONE) continue;
         struct parcel in = parcel_of(p, to, storage, micro, home_of(p, from));
-        comm_here()->take(&in, 2 * boundary + what);
+        p->how.backend->take(p->state->device, &in, 2 * boundary + what);
     }
 }
 
@@ -264,8 +144,8 @@ static void have_schedule(struct plan *p)
     arena_free(p->table);
     p->table = arena_new();
     const struct stages *of = &p->graph->leaves->stages;
-    if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, p->schedule.ranks, p->step.micros, of->chunks,
-                      &e))
+    if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, p->schedule.ranks, p->step.micros,
+                      of->chunks, &e))
         comm_fail("train.ranks: %s", e.text);
 }
 
@@ -285,41 +165,6 @@ void pipe_step(struct plan *p)
         p->executed += p->chunk[c]->executed;
         p->chunk[c]->executed = 0;
     }
-}
-
-/* ---- binding ---- */
-
-static void find_slotted(struct plan *stage, struct calls *calls, int *room)
-{
-    for (int i = 0; i < calls->n; i++) {
-        struct args *a = &calls->call[i].args;
-        const struct node *n = calls->call[i].node;
-        const struct { const struct tensor *t; int n; } all[] = {
-            { a->in, n->n_in }, { a->out, n->n_out }, { a->save, n->n_save }, { a->work, n->n_work },
-            { a->dout, n->n_out }, { a->din, n->n_in } };
-        for (int k = 0; k < COUNT(all); k++)
-            for (int t = 0; all[k].t && t < all[k].n; t++) {
-                struct tensor *x = (struct tensor *)&all[k].t[t];
-                const struct storage *s = x->data ? &stage->storage[(uintptr_t)x->data - 1] : NULL;
-                if (!s || s->where != IN_SLOT) continue;
-                if (stage->n_slotted == *room)
-                    stage->slotted = xrealloc(stage->slotted, (size_t)(*room = 2 * *room + 64) * sizeof *stage->slotted);
-                stage->slotted[stage->n_slotted++] = (struct slotted){ &x->data, s->offset };
-            }
-    }
-}
-
-/* Before tensors have addresses in place of numbers. */
-void pipe_bind(struct plan *p)
-{
-    int room = 0;
-    if (p->part < 0) return;
-    find_slotted(p, &p->forward, &room);
-    find_slotted(p, &p->backward, &room);
-    find_slotted(p, &p->weight, &room);
-    p->slot_memory = p->how.backend->alloc(p->state->device, (size_t)p->slots * p->slot_bytes);
-    p->holds = xmalloc((size_t)p->slots * sizeof *p->holds);
-    for (int i = 0; i < p->slots; i++) p->holds[i] = NONE;
 }
 
 /* ---- of a step ---- */

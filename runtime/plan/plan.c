@@ -146,6 +146,31 @@ static void live_through(struct plan *p, const struct node *n)
             storage_extend(p, output_storage(p, n, k, BACKWARD), at->time[BACKWARD]);
 }
 
+/* Whether another stage is on the same rank: what it gives may come before anybody takes it. */
+static bool is_near(const struct plan *p, int stage)
+{
+    const int *home = p->graph->leaves->stages.home;
+    return stage >= 0 && stage < p->graph->leaves->stages.n && home[stage] == home[p->part];
+}
+
+/* What comes lives from the begin of its pass on, what goes to its end. */
+static void place(struct plan *p, struct crossing *x, bool comes)
+{
+    x->value = p->planned[x->node->id].value[x->output];
+    struct storage *s = &p->storage[x->value];
+    s->kept |= comes && is_near(p, p->part - 1);
+    if (!comes && s->to < p->first_backward - 1) s->to = p->first_backward - 1;
+    if (x->grad == NONE) return;
+    x->grad = plan_grad_of(p, x->node, x->output, comes ? p->end - 1 : p->first_backward);
+    p->storage[x->grad].kept |= !comes && is_near(p, p->part + 1);
+}
+
+static void place_crossings(struct plan *p)
+{
+    for (int i = 0; i < p->outgoing.n; i++) place(p, &p->outgoing.crossing[i], false);
+    for (int i = 0; i < p->incoming.n; i++) place(p, &p->incoming.crossing[i], true);
+}
+
 /* ---- calls ---- */
 
 static struct tensor *tensors(struct plan *p, int n)
@@ -364,12 +389,12 @@ static bool is_in_halves(const struct plan *p)
 /* A backward call; where a schedule has it in halves, the gradients of a product's weights are a call of their own. */
 static void add_halves(struct plan *p, struct call c)
 {
+    if (!is_in_halves(p) || c.joint) { add_call(p, &p->backward, c); return; }
     struct tensor *inputs = tensors(p, c.args.n_in), *weights = tensors(p, c.args.n_in);
     bool any = false, others = false;
     for (int i = 0; i < c.args.n_in; i++) {
         const struct tensor *din = &c.args.din[i];
-        bool weight = is_in_halves(p) && !c.joint && din->data && has_bit(c.node->op->factors, i) &&
-                      p->storage[storage_of(din)].where == IN_LEAF;
+        bool weight = din->data && has_bit(c.node->op->factors, i) && p->storage[storage_of(din)].where == IN_LEAF;
         inputs[i] = weights[i] = *din;
         (weight ? inputs : weights)[i].data = NULL;
         any |= weight;
@@ -591,11 +616,6 @@ static void plan_memory(struct plan *p)
                       p->report.inputs + p->report.carries + p->report.arena;
 }
 
-int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e)
-{
-    return plan_part(out, g, how, g->leaves->stages.n > 1 ? PART_REST : PART_ALL, e);
-}
-
 int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part, struct err *e)
 {
     if (g->failed) return err_set(e, "%s", g->err.text);
@@ -610,13 +630,11 @@ int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part,
     order_find(p);
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
     for (int i = 0; i < g->n; i++) live_through(p, g->node[i]);
-    pipe_place(p);
+    place_crossings(p);
     plan_calls(p);
     fuse(p);
     link_updates(p);
     plan_memory(p);
-    if (pipe_is(p) && pipe_plan(p, e)) { plan_free(p); return -1; }
-    ranks_plan(p);
     *out = p;
     return 0;
 }
@@ -636,7 +654,10 @@ void plan_free(struct plan *p)
         free(p->separate);
         free(p->gathered);
     }
-    pipe_free(p);
+    for (int c = 0; c < p->n_chunks; c++) plan_free(p->chunk[c]);
+    if (p->table) arena_free(p->table);
+    free(p->holds);
+    free(p->slotted);
     free(p->stamped);
     free(p->time);
     free(p->storage);

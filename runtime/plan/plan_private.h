@@ -3,6 +3,7 @@
 #define SLUICE_PLAN_PRIVATE_H
 
 #include "pipeline.h"
+#include "offsets.h"
 #include "state.h"
 
 /* How ranks combine what is carried: add, ahead of the first forward pass or after the last; take the largest; keep
@@ -55,8 +56,8 @@ struct calls { int n, room; struct call *call; };
 /* What a plan is of: everything; of a pipeline all but the micro-batch; or a stage, by its number. */
 enum { PART_ALL = -1, PART_REST = -2 };
 
-/* A value that stage s reads and an earlier one made, or that it makes or passes on and a later one reads: where it is in
-   this plan, and its gradient; NONE: none crosses. */
+/* A value that stage s reads and an earlier one made, or that it makes or passes on and a later one reads: where it is
+   in this plan, and its gradient; NONE: none crosses. */
 struct crossing { const struct node *node; int output, value, grad; };
 struct crossings { int n; struct crossing *crossing; };
 
@@ -65,9 +66,9 @@ struct plan {
     int part;
     /* of a pipeline: the schedule for so many micro-batches, and the plans of this rank's stages, by chunk */
     struct schedule schedule; struct arena *table; struct plan **chunk; int n_chunks;
-    /* of a stage: what comes from the one before and goes to the one after; gradients of weights, where they are computed
-       by themselves; slots for micro-batches in flight, of so many bytes, and which of these each holds; tensors that lie
-       in them */
+    /* of a stage: what comes from the one before and goes to the one after; gradients of weights, where they are
+       computed by themselves; slots for micro-batches in flight, of so many bytes, and who holds them; and tensors
+       that lie in them */
     struct crossings incoming, outgoing; struct calls weight;
     int slots, *holds; size_t slot_bytes; char *slot_memory;
     int n_slotted; struct slotted { void **data; size_t offset; } *slotted;
@@ -102,20 +103,19 @@ static inline struct leaf *plan_leaf_of(const struct node *n) { return n ? node_
 
 /* ---- pipelines ---- */
 
-bool pipe_is(const struct plan *p);                         /* a plan of a pipeline, but of no stage */
-int pipe_plan(struct plan *p, struct err *e);               /* the plans of this rank's stages */
-void pipe_cross(struct plan *p);                            /* what a stage and its neighbours exchange */
-void pipe_place(struct plan *p);                            /* storages of that */
-void pipe_bind(struct plan *p);
+static inline bool pipe_is(const struct plan *p) { return p->part == PART_REST; }      /* of a pipeline, of no stage */
+void cross_find(struct plan *p);                            /* what a stage and its neighbours exchange */
 void pipe_begin(struct plan *p);                            /* of a step: what no rank writes is nothing */
 void pipe_step(struct plan *p);                             /* all micro-batches, by the schedule */
 void pipe_forward(struct plan *p, int micro);               /* of an evaluation */
-void pipe_free(struct plan *p);
 int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part, struct err *e);
+void plan_run(struct plan *p, struct call *c);
+void plan_run_ahead(struct plan *p);
 void plan_run_forward(struct plan *p);
 void plan_run_backward(struct plan *p, int micro);
 void plan_run_weight(struct plan *p, int micro);
 void *plan_address(const struct plan *p, const struct storage *s);
+static inline char *plan_seed(const struct plan *p, int i) { return p->seed_memory + (size_t)i * OFFSETS_ALIGNMENT; }
 /* storage of a gradient, made where there is none */
 int plan_grad_of(struct plan *p, const struct node *n, int output, int time);
 

@@ -169,6 +169,7 @@ void ranks_share_updates(struct plan *p, int exchange)
     for (int i = first; i < x->end; i++) {
         const struct call *c = &p->update.call[i];
         for (int k = 0; k < c->args.n_in && !ranks_mine(c); k++)
-            if (c->args.in[k].data && c->args.in[k].packed && update_changes(c->node, k)) b->pack(s->device, &c->args.in[k]);
+            if (c->args.in[k].data && c->args.in[k].packed && update_changes(c->node, k))
+                b->pack(s->device, &c->args.in[k]);
     }
 }

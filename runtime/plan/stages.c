@@ -1,0 +1,42 @@
+/* The plans of a graph: of all of it, or in a pipeline of each stage that this rank has, and of what is no stage's. */
+#include "plan_private.h"
+
+#include <stdlib.h>
+
+static int plan_stages(struct plan *p, struct err *e)
+{
+    const struct place *here = &p->graph->leaves->here;
+    const struct stages *of = &p->graph->leaves->stages;
+    int ranks = place_group(here, OVER_PP), me = place_index(here, OVER_PP), slots[64] = { 0 }, flying[64] = { 0 };
+    p->table = arena_new();
+    if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, ranks, of->micros, of->chunks, e))
+        return err_prefix(e, "train.ranks: ");
+    p->n_chunks = p->schedule.chunks;
+    p->chunk = arena_alloc(p->arena, (size_t)p->n_chunks * sizeof(struct plan *));
+    const struct row *row = &p->schedule.rank[me];
+    for (int i = 0; i < row->n; i++) {
+        const struct action *a = &row->action[i];
+        bool begins = a->kind == ACTION_FORWARD, ends = a->kind == ACTION_BACKWARD || a->kind == ACTION_WEIGHT;
+        flying[a->chunk] += begins - ends;
+        if (flying[a->chunk] > slots[a->chunk]) slots[a->chunk] = flying[a->chunk];
+    }
+    for (int c = 0; c < p->n_chunks; c++) {
+        if (plan_part(&p->chunk[c], p->graph, p->how, pipeline_stage(&p->schedule, me, c), e)) return -1;
+        struct plan *stage = p->chunk[c];
+        stage->slots = (stage->backward.n ? slots[c] : 1) + 1;      /* what is near comes early */
+        p->report.arena += stage->report.arena + (size_t)stage->slots * stage->slot_bytes;
+        p->report.forward_flops += stage->report.forward_flops;
+        p->report.train_flops += stage->report.train_flops;
+        p->report.forward_bytes += stage->report.forward_bytes;
+    }
+    return 0;
+}
+
+int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e)
+{
+    bool pipeline = g->leaves->stages.n > 1;
+    if (plan_part(out, g, how, pipeline ? PART_REST : PART_ALL, e)) return -1;
+    if (pipeline && plan_stages(*out, e)) { plan_free(*out); return -1; }
+    ranks_plan(*out);
+    return 0;
+}
