@@ -164,7 +164,7 @@ static enum outcome check_ranks(const struct runner *r)
     char name[128];
     for (int p = 0; p < s->n_points; p++) {
         if (r->over_before[p] || !variant_mesh(&s->variant[s->point[p].variant], r->ranks, &mesh, &e)) continue;
-        if (r->rank == 0) fprintf(stderr, "sluice: %s: %s\n", run_name(r, p, name), e.text);
+        fprintf(stderr, "sluice: %s: %s\n", run_name(r, p, name), e.text);
         return OUTCOME_SCRIPT;
     }
     return OUTCOME_FINISHED;

@@ -1,0 +1,89 @@
+#!/bin/sh
+# Ranks that divide a model: by experts, by parts of weights, by layers, and by all of it, give the numbers of one rank;
+# the same mesh gives the same bits, another goes on with a checkpoint; what cannot be is refused before anything runs.
+set -eu
+. "$(dirname "$0")/study.sh"
+tiny
+needs_ranks
+
+cat >study.lua <<'LUA'
+local sl = require "sluice"
+local base = sl.extend(require "tiny", { layers = 4, ["ffn.balance"] = { { "bias", gamma = 1e-3 },
+                                                                          { "switch_aux", scope = "global" } } })
+local welm = { ["attention.kv"] = { "mirror" }, ["attention.gate"] = "head", ["attention.qk_norm"] = "k",
+               ["embed"] = "over_encoding", residual = "partial_post", ["head.mtp"] = { "sequential" },
+               ["ffn.shared"] = { "dense" } }
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { base = {}, welm = welm },
+  base = base,
+  train = { steps = 8, batch = 8, micro = 4, eval_every = 4, eval_tokens = 512, checkpoint_every = 4, keep = 3,
+            optim = { "muon", lr = 2e-3 }, average = { "ema", decay = 0.9 }, monitors = { "weights" } },
+}
+LUA
+
+ranks() { mpirun --oversubscribe -np "$@"; }
+plain() { for variant in base welm; do mv $1/s/$variant-* $1/s/$variant; done; }
+
+leaves 0 "$sluice" run study.lua --out alone --progress none
+plain alone
+
+# ---- the numbers of one rank ----
+# mesh RANKS AXES KEYS: trains so, holds losses against those of one rank.
+number=0
+mesh() {
+    n=$1 axes=$2
+    shift 2
+    number=$((number + 1))
+    leaves 0 ranks $n "$sluice" run study.lua --out "mesh$number" --ranks "$axes" "$@" --progress none
+    plain "mesh$number"
+    echo "$axes $*: losses differ from one rank's by $(look near alone/s "mesh$number/s" 1e-5)"
+}
+mesh 2 'ep=2' --set train.micro=4
+mesh 4 'dp=2 ep=2' --set train.micro=2
+mesh 4 'ep=4' --set train.ranks.zero=2 --set train.micro=2
+mesh 4 'dp=4' --set train.ranks.zero=3 --set train.micro=2
+mesh 2 'pp=2' --set train.ranks.schedule=1f1b
+mesh 2 'pp=2' --set train.ranks.schedule=gpipe
+mesh 2 'pp=2' --set train.ranks.schedule=interleaved
+mesh 2 'pp=2' --set train.ranks.schedule=zb_v
+mesh 4 'pp=4' --set train.ranks.schedule=zb_h1
+mesh 4 'pp=2 ep=2' --set train.ranks.schedule=dualpipev
+mesh 4 'pp=2 dp=2' --set train.ranks.schedule=dualpipev --set train.ranks.zero=3
+
+# ---- the same bits again, and on with another mesh ----
+cut() {
+    rm -rf "$1"
+    ranks 4 "$sluice" run study.lua --out "$1" --only base --set train.steps=40 --ranks 'pp=2 ep=2' --progress none \
+        >log 2>&1 &
+    job=$!
+    reaches "$1/s/base-*/0/checkpoints/step-00000004" 60
+    pkill -9 -P "$(pgrep -d, -P $job)" || :
+    kill -9 $job 2>/dev/null || :
+    wait $job 2>/dev/null || :
+}
+leaves 0 ranks 4 "$sluice" run study.lua --out calm --only base --set train.steps=40 --ranks 'pp=2 ep=2' --progress none
+cut torn
+cp -r torn other
+leaves 0 ranks 4 "$sluice" resume torn/s --only base --ranks 'pp=2 ep=2' --progress none
+look equal calm/s torn/s checkpoints
+leaves 4 ranks 2 "$sluice" resume other/s --only base --ranks 'ep=2' --progress none
+says 'its bits may differ'
+leaves 0 ranks 2 "$sluice" resume other/s --only base --ranks 'ep=2' --mix --progress none
+for study in calm other; do mv $study/s/base-* $study/s/base; done
+echo "killed: the same mesh goes on with the same bits, another within $(look near calm/s other/s 1e-4)"
+
+# ---- what cannot be ----
+refused() {
+    says=$1 code=$2 n=$3
+    shift 3
+    leaves $code ranks $n "$sluice" run study.lua --out no "$@" --progress none
+    says "$says"
+}
+refused 'ep 3 are 3 ranks, and 4, as are here, are no multiple of them' 3 4 --ranks ep=3
+refused 'dp 2 x ep 4 are 8 ranks, and 4 are here' 3 4 --ranks 'dp=2 ep=4'
+refused "'qp=2': must be an axis" 2 2 --ranks qp=2
+refused 'it needs at least 2 * 2 = 4' 3 2 --ranks pp=2 --set train.ranks.schedule=dualpipev --set train.micro=2
+refused 'a pipeline of 8 stages, and the model has' 3 2 --ranks pp=2 --set train.ranks.schedule=interleaved \
+    --set train.ranks.chunks=4
+refused 'train.ranks.room leaves room for' 7 2 --ranks ep=2 --set train.ranks.room=1 --only welm
