@@ -50,7 +50,8 @@ static __global__ void __launch_bounds__(BLOCK) fill_drawn(float *to, struct rul
         for (int w = 0; w < 4; w++) {
             int64_t c = column + w * DRAW_INDICES + lane - g.column;
             float value = n.value + n.std * x[w];
-            if (c >= 0 && c < g.columns) to[row * g.columns + c] = n.kind == init::INIT_LOG_UNIFORM ? float_log(value) : value;
+            if (n.kind == init::INIT_LOG_UNIFORM) value = float_log(value);
+            if (c >= 0 && c < g.columns) to[row * g.columns + c] = value;
         }
     }
 }
