@@ -235,15 +235,24 @@ cudaError_t cudart_lost(void)
     return kernels && kernels_run >= kernels ? cudart_refuse(cudaErrorUnknown) : cudaSuccess;
 }
 
-void work_run(const struct work *w)
+static void tell_run(const struct work *w)
 {
     cudart_trace("run %s %s", kind_names[w->kind], w->what);
     count(w);
     kernels_run += w->kind == WORK_KERNEL;
+}
+
+enum ph_progress work_run(const struct work *w)
+{
     const struct work *outer = running;
+    enum ph_progress progress = PH_DONE;
+    if (w->run) tell_run(w);
     running = w;
-    w->run(w->data);
+    if (w->run) w->run(w->data);
+    else progress = w->step(w->data);
     running = outer;
+    if (!w->run && progress == PH_DONE) tell_run(w);
+    return progress;
 }
 
 struct work work_copy(const struct work *w)

@@ -22,8 +22,11 @@ void *cudart_allocate(size_t bytes);                        /* zeroed */
 /* ---- work: what streams and graphs are made of (cudart.c) ---- */
 
 enum work_kind { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_HOST, WORK_LIBRARY, WORK_KINDS };
-struct work { enum work_kind kind; const char *what; void (*run)(const void *data); const void *data; size_t bytes; };
-void work_run(const struct work *w);                        /* and trace and count it */
+struct work {
+    enum work_kind kind; const char *what; void (*run)(const void *data); const void *data; size_t bytes;
+    enum ph_progress (*step)(const void *data);             /* in place of run */
+};
+enum ph_progress work_run(const struct work *w);            /* and trace and count it */
 struct work work_copy(const struct work *w);                /* with its own data, for work_free */
 void work_free(struct work *w);
 
@@ -53,6 +56,7 @@ struct node_set { int count, capacity; int *node; };
 struct capture; struct graph_run;                           /* a launch of a graph */
 struct CUstream_st {
     struct CUstream_st *next; int id, device, priority; bool blocking, destroyed;
+    bool waits;                                             /* its first work does, for another process */
     struct entry *head, **tail; uint64_t enqueued, completed;
     struct capture *capture; struct node_set tips;          /* capturing: what the next node comes after */
 };
@@ -66,9 +70,10 @@ struct CUstream_st *stream_list(void);
 
 /* ---- graphs (cudart_graph.c) ---- */
 
-bool graph_run_step(struct graph_run *run);                 /* one node at random of those that may run; true: it was the last */
+enum ph_progress graph_run_step(struct graph_run *run);     /* one node at random of those that may run; done: it was the last */
 void capture_add(struct CUstream_st *s, const struct work *w);
 cudaError_t capture_forbid(const struct CUstream_st *s);    /* fails where a capture forbids what waits for s (NULL: or allocates) */
+bool capture_is(const struct CUstream_st *s, uint64_t id);  /* what the stream captures, if anything */
 uint64_t capture_record(const struct CUstream_st *s, struct node_set *tips);    /* what an event tells of a capturing stream; 0: it is not */
 cudaError_t capture_wait(struct CUstream_st *s, uint64_t capture, const struct node_set *tips);
 

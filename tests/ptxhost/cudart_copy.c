@@ -83,7 +83,7 @@ static cudaError_t copy(const char *call, void *to, const void *from, size_t byt
     struct copy *data = cudart_allocate(size);
     *data = c;
     if (staged) memcpy(data + 1, from, bytes);
-    struct work w = { WORK_COPY, call, run_copy, data, size };
+    struct work w = { WORK_COPY, call, run_copy, data, size, NULL };
     error = at_once ? stream_submit_at_once(&w) : stream_submit(stream, &w);
     free(data);
     return error;
@@ -154,7 +154,7 @@ static void run_set(const void *data)
 static cudaError_t set(const char *call, void *to, int value, size_t bytes, cudaStream_t stream, bool at_once)
 {
     struct set s = { (uintptr_t)to, bytes, value };
-    struct work w = { WORK_SET, call, run_set, &s, sizeof s };
+    struct work w = { WORK_SET, call, run_set, &s, sizeof s, NULL };
     if (bytes == 0) return cudaSuccess;
     cudaError_t error = check_set(&s);
     return error ? error : at_once ? stream_submit_at_once(&w) : stream_submit(stream, &w);

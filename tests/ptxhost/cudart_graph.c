@@ -152,21 +152,35 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
     return cudaSuccess;
 }
 
-bool graph_run_step(struct graph_run *run)
+/* Tries the nodes that are ready in random order. The one that ran is `*at`. */
+static enum ph_progress run_ready(struct graph_run *run, int *at)
+{
+    for (*at = 0; *at < run->ready_count; ++*at) {
+        int pick = *at + (int)ph_random((uint32_t)(run->ready_count - *at)), node = run->ready[pick];
+        run->ready[pick] = run->ready[*at];
+        run->ready[*at] = node;
+        enum ph_progress progress = work_run(&run->graph->node[node]->work);
+        if (progress != PH_WAITS) return progress;
+    }
+    return PH_WAITS;
+}
+
+enum ph_progress graph_run_step(struct graph_run *run)
 {
     if (run->left > 0) {
-        uint32_t pick = ph_random((uint32_t)run->ready_count);
-        const struct CUgraphNode_st *n = run->graph->node[run->ready[pick]];
-        run->ready[pick] = run->ready[--run->ready_count];
-        work_run(&n->work);
+        int at;
+        enum ph_progress progress = run_ready(run, &at);
+        if (progress != PH_DONE) return progress;
+        const struct CUgraphNode_st *n = run->graph->node[run->ready[at]];
+        run->ready[at] = run->ready[--run->ready_count];
         for (int i = 0; i < n->after.count; i++)
             if (--run->missing[n->after.node[i]] == 0) run->ready[run->ready_count++] = n->after.node[i];
-        if (--run->left > 0) return false;
+        if (--run->left > 0) return PH_GOES_ON;
     }
     free(run->ready);
     free(run->missing);
     free(run);
-    return true;
+    return PH_DONE;
 }
 
 /* ---- capture ---- */
@@ -209,6 +223,8 @@ cudaError_t capture_forbid(const struct CUstream_st *s)
     }
     return cudaSuccess;
 }
+
+bool capture_is(const struct CUstream_st *s, uint64_t id) { return s->capture && s->capture->id == id; }
 
 uint64_t capture_record(const struct CUstream_st *s, struct node_set *tips)
 {

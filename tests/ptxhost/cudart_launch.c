@@ -173,7 +173,7 @@ static cudaError_t launch(const void *function, dim3 grid, dim3 block, void **ar
     *l = (struct launch){ k, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z }, (uint32_t)dynamic };
     for (int i = 0; i < k->params; i++) memcpy(l->parameters + k->param[i].offset, arguments[i], k->param[i].bytes);
     cudart_trace("%s<<<%ux%ux%u, %ux%ux%u, %zu>>>", k->name, grid.x, grid.y, grid.z, block.x, block.y, block.z, dynamic);
-    error = stream_submit(stream, &(struct work){ WORK_KERNEL, k->name, run_launch, l, bytes });
+    error = stream_submit(stream, &(struct work){ WORK_KERNEL, k->name, run_launch, l, bytes, NULL });
     free(l);
     return error;
 }

@@ -1,9 +1,10 @@
 /* The emulated libcudart's streams and events. A stream is a queue. Deferred (the usual way) nothing runs before some call must wait
    for it; then the streams take turns at random, as far as events allow, so that an order which nothing enforces is not kept by luck.
-   With PTXHOST_DEFER=0 everything runs at once. */
+   Work that waits for another process lets the other streams go on. With PTXHOST_DEFER=0 everything runs at once. */
 #define _GNU_SOURCE
 #include "cudart.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -41,13 +42,15 @@ static struct point now_in(const struct CUstream_st *s)
 }
 
 /* Runs the first of a stream's work. Of a graph one node, and the graph stays first until its last. */
-static void run_first(struct CUstream_st *s)
+static enum ph_progress run_first(struct CUstream_st *s)
 {
     struct entry *e = s->head;
+    enum ph_progress progress = e->kind == ENTRY_WORK ? work_run(&e->work) : e->kind == ENTRY_GRAPH ? graph_run_step(e->run) : PH_DONE;
     struct timespec t;
+    if (progress != PH_DONE) return progress;
     switch (e->kind) {
-    case ENTRY_WORK: work_run(&e->work); work_free(&e->work); break;
-    case ENTRY_GRAPH: if (!graph_run_step(e->run)) return; break;
+    case ENTRY_WORK: work_free(&e->work); break;
+    case ENTRY_GRAPH: break;
     case ENTRY_WAIT: break;
     case ENTRY_RECORD:
         clock_gettime(CLOCK_MONOTONIC, &t);
@@ -56,23 +59,51 @@ static void run_first(struct CUstream_st *s)
     s->completed++;
     if (!(s->head = e->next)) s->tail = &s->head;
     free(e);
+    return PH_DONE;
 }
 
-/* One piece of work of a random stream. False: there is none that may run. */
-static bool step(void)
+static struct CUstream_st *choose(void)
 {
     struct CUstream_st *chosen = NULL;
     uint32_t seen = 0;
     for (struct CUstream_st *s = streams; s; s = s->next)
-        if (s->head && reached(s->head->after) && ph_random(++seen) == 0) chosen = s;
-    if (chosen) run_first(chosen);
+        if (s->head && !s->waits && reached(s->head->after) && ph_random(++seen) == 0) chosen = s;
     return chosen;
+}
+
+/* All that could run waits for other processes: the longer, the longer this one sleeps. */
+static int idle_turns;
+
+static void idle(void)
+{
+    if (++idle_turns < 200) sched_yield();
+    else nanosleep(&(struct timespec){ .tv_nsec = idle_turns < 1000 ? 20000 : 200000 }, NULL);
+}
+
+/* One piece of work of a random stream, if not all of them wait. False: there is none that may run. */
+static bool take_turn(void)
+{
+    bool any = false;
+    for (struct CUstream_st *s = streams; s; s = s->next) s->waits = false;
+    for (struct CUstream_st *s; (s = choose()); s->waits = any = true)
+        if (run_first(s) != PH_WAITS) {
+            idle_turns = 0;
+            return true;
+        }
+    if (any) idle();
+    return any;
+}
+
+void ph_pass_time(void)
+{
+    API;
+    if (!take_turn()) idle();
 }
 
 void stream_drain(struct point p)
 {
     while (!reached(p))
-        if (!step()) {
+        if (!take_turn()) {
             cudart_fail(cudaErrorUnknown, "stream %d waits for work that nothing can run", p.stream->id);
             return;
         }
@@ -143,7 +174,7 @@ struct point stream_submit_graph(struct CUstream_st *s, struct graph_run *run, s
 void ph_enqueue(void *stream, const char *what, void (*run)(const void *data), const void *data, size_t bytes)
 {
     API;
-    stream_submit(stream, &(struct work){ WORK_LIBRARY, what, run, data, bytes });
+    stream_submit(stream, &(struct work){ WORK_LIBRARY, what, run, data, bytes, NULL });
 }
 
 /* ---- streams ---- */
@@ -199,7 +230,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 /* Who asks again and again must see progress: each time one piece of work runs. */
 static cudaError_t query(struct point p)
 {
-    if (!reached(p)) step();
+    if (!reached(p)) take_turn();
     return reached(p) ? cudaSuccess : cudart_refuse(cudaErrorNotReady);
 }
 
@@ -247,7 +278,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
 {
     API;
     struct host_call c = { function, data };
-    return stream_submit(stream, &(struct work){ WORK_HOST, __func__, run_host_call, &c, sizeof c });
+    return stream_submit(stream, &(struct work){ WORK_HOST, __func__, run_host_call, &c, sizeof c, NULL });
 }
 
 /* ---- events ---- */
@@ -315,6 +346,24 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     if (e->capture || s->capture) return capture_wait(s, e->capture, &e->tips);
     append(s, (struct entry){ .kind = ENTRY_WAIT, .after = e->recorded });
     return cudaSuccess;
+}
+
+bool ph_enqueue_steps(void *stream, const char *what, enum ph_progress (*step)(const void *data), const void *data, size_t bytes, void *order)
+{
+    API;
+    struct work w = { WORK_LIBRARY, what, NULL, data, bytes, step };
+    struct CUevent_st *e = find_event(order);
+    struct CUstream_st *s = e ? stream_find(stream) : NULL;
+    if (!s || cudart_lost()) return false;
+    cudart_trace("stream %d %s %s", s->id, s->capture ? "captures" : "gets", what);
+    if (!s->capture) {
+        e->recorded = append(s, (struct entry){ .kind = ENTRY_WORK, .work = work_copy(&w), .after = e->recorded });
+        return true;
+    }
+    if (capture_is(s, e->capture)) capture_wait(s, e->capture, &e->tips);
+    capture_add(s, &w);
+    e->capture = capture_record(s, &e->tips);
+    return true;
 }
 
 static cudaError_t find_uncaptured(cudaEvent_t event, struct CUevent_st **e)

@@ -3,7 +3,6 @@
 #include "nccl_ranks.h"
 #include "ptxhost.h"
 #include <fcntl.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +13,7 @@
 
 static const char *const op_names[] = {
     [ALL_REDUCE] = "ncclAllReduce", [REDUCE_SCATTER] = "ncclReduceScatter", [ALL_GATHER] = "ncclAllGather", [BROADCAST] = "ncclBroadcast",
-    [REDUCE] = "ncclReduce", [SEND] = "ncclSend", [RECV] = "ncclRecv",
+    [REDUCE] = "ncclReduce", [SPLIT] = "ncclCommSplit", [SEND] = "ncclSend", [RECV] = "ncclRecv",
 };
 static const char *const type_names[] = { "int8", "uint8", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64", "bfloat16" };
 static const char *const reduction_names[] = { "sum", "product", "maximum", "minimum", "average" };
@@ -24,7 +23,8 @@ const char *op_name(enum op op) { return op_names[op]; }
 const char *call_text(const struct call *c, char text[160])
 {
     if (!c->number) return "ncclCommInitRank";
-    int n = snprintf(text, 160, "%s of %llu %s", op_names[c->op], (unsigned long long)c->count, type_names[c->type]);
+    int n = snprintf(text, 160, "%s", op_names[c->op]);
+    if (c->op != SPLIT) n += snprintf(text + n, 160 - (size_t)n, " of %llu %s", (unsigned long long)c->count, type_names[c->type]);
     if (c->op == ALL_REDUCE || c->op == REDUCE_SCATTER || c->op == REDUCE) n += snprintf(text + n, 160 - (size_t)n, ", %s", reduction_names[c->reduction]);
     if (c->op == BROADCAST || c->op == REDUCE) n += snprintf(text + n, 160 - (size_t)n, ", root %d", c->root);
     snprintf(text + n, 160 - (size_t)n, " (number %llu)", (unsigned long long)c->number);
@@ -53,14 +53,34 @@ static bool broken(struct ncclComm *c, ncclResult_t error)
     return false;
 }
 
+/* In a communicator of ncclCommSplit ranks have other numbers than before. */
+static void explain(struct ncclComm *c, const char *format, va_list list)
+{
+    int n = vsnprintf(c->why, sizeof c->why / 2, format, list);
+    size_t room = sizeof c->why, at = (size_t)n < room / 2 ? (size_t)n : room / 2 - 1;
+    if (!c->split) return;
+    for (int r = 0; r < c->ranks; r++) at += (size_t)snprintf(c->why + at, room - at, "%srank %d was %d", r ? ", " : " (before the split ", r, c->first[r]);
+    snprintf(c->why + at, room - at, ")");
+}
+
 bool ranks_mistake(struct ncclComm *c, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
-    vsnprintf(c->why, sizeof c->why, format, list);
+    explain(c, format, list);
     va_end(list);
     ph_report("nccl: rank %d: %s", c->rank, c->why);
     return broken(c, ncclInvalidUsage);
+}
+
+static bool __attribute__((format(printf, 2, 3))) remote_error(struct ncclComm *c, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    explain(c, format, list);
+    va_end(list);
+    fprintf(stderr, "ptxhost: nccl: %s\n", c->why);
+    return broken(c, ncclRemoteError);
 }
 
 static struct flock lock_of(int rank, short type) { return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = rank, .l_len = 1 }; }
@@ -71,24 +91,18 @@ static bool has_ended(const struct ncclComm *c, int rank)
     return rank != c->rank && fcntl(c->file, F_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
 }
 
-/* Whether nothing can come of waiting: a rank has failed, or one that is waited for is not there any more. */
-static bool is_lost(struct ncclComm *c, int rank, bool missing, const struct call *call)
+static bool lost(struct ncclComm *c, int rank, const struct call *call)
 {
     struct seat *seat = &c->shared->seat[rank];
     char text[160], own[160];
-    int presence = atomic_load(&seat->presence);
-    if (presence != FAILED && !missing) return false;
-    if (presence == LEFT) {
-        ranks_mistake(c, "waits in %s for rank %d, which has destroyed its communicator after %s", call_text(call, own), rank, call_text(&seat->call, text));
-        return true;
+    switch (atomic_load(&seat->presence)) {
+    case FAILED: return remote_error(c, "rank %d has failed; rank %d cannot go on with %s", rank, c->rank, call_text(call, own));
+    case LEFT:
+        return ranks_mistake(c, "waits in %s for rank %d, which has destroyed its communicator after %s", call_text(call, own), rank,
+                             call_text(&seat->call, text));
     }
-    if (presence == FAILED) snprintf(c->why, sizeof c->why, "rank %d has failed; rank %d cannot go on with %s", rank, c->rank, call_text(call, text));
-    else if (presence == PRESENT && has_ended(c, rank))
-        snprintf(c->why, sizeof c->why, "rank %d (process %lld) has ended; rank %d waits for it in %s", rank, (long long)seat->process, c->rank, call_text(call, text));
-    else return false;
-    fprintf(stderr, "ptxhost: nccl: %s\n", c->why);
-    broken(c, ncclRemoteError);
-    return true;
+    return remote_error(c, "rank %d (process %lld) has ended; rank %d waits for it in %s", rank, (long long)seat->process, c->rank,
+                        call_text(call, own));
 }
 
 static bool out_of_time(struct ncclComm *c, const struct call *call, uint32_t missing)
@@ -104,27 +118,39 @@ static bool out_of_time(struct ncclComm *c, const struct call *call, uint32_t mi
     return ranks_mistake(c, "has waited %g s in %s for %s", time_limit(), call_text(call, text), who);
 }
 
-bool ranks_wait(struct ncclComm *c, const struct call *call, uint32_t (*missing)(struct ncclComm *c, void *data), void *data)
+void ranks_moved(struct ncclComm *c)
 {
-    double start = now(), looked = start;
-    uint32_t who;
-    for (int turn = 0; (who = missing(c, data)) && !c->error; turn++) {
-        if (turn < 200) {
-            sched_yield();
-            continue;
-        }
-        nanosleep(&(struct timespec){ .tv_nsec = turn < 1000 ? 20000 : 200000 }, NULL);
-        if (now() - looked < 0.02) continue;
-        looked = now();
-        for (int r = 0; r < c->ranks; r++) if (is_lost(c, r, who >> r & 1, call)) return false;
-        if (looked - start > time_limit()) return out_of_time(c, call, who);
-    }
-    return !c->error;
+    c->since = 0;
+    c->gone = 0;
 }
 
-static uint32_t not_here(struct ncclComm *c, void *data)
+/* Who has left or ended may have done its part just before: it is lost if, the next time, it is still missing. */
+bool ranks_look(struct ncclComm *c, const struct call *call, uint32_t missing)
 {
-    uint64_t meeting = *(uint64_t *)data;
+    double time = now();
+    uint32_t gone = 0;
+    if (!c->since) c->since = c->looked = time;
+    if (time - c->looked < 0.02) return true;
+    c->looked = time;
+    for (int r = 0; r < c->ranks; r++) {
+        int presence = atomic_load(&c->shared->seat[r].presence);
+        bool not_there = presence == LEFT || (presence == PRESENT && has_ended(c, r));
+        if (presence == FAILED || (not_there && c->gone & missing & 1u << r)) return lost(c, r, call);
+        if (not_there) gone |= 1u << r;
+    }
+    c->gone = gone & missing;
+    return time - c->since <= time_limit() || out_of_time(c, call, missing);
+}
+
+void ranks_come(struct ncclComm *c)
+{
+    atomic_fetch_add(&c->shared->seat[c->rank].reached, 1);
+    ranks_moved(c);
+}
+
+uint32_t ranks_missing(struct ncclComm *c)
+{
+    uint64_t meeting = atomic_load(&c->shared->seat[c->rank].reached);
     uint32_t missing = 0;
     for (int r = 0; r < c->ranks; r++) if (atomic_load(&c->shared->seat[r].reached) < meeting) missing |= 1u << r;
     return missing;
@@ -132,16 +158,15 @@ static uint32_t not_here(struct ncclComm *c, void *data)
 
 bool ranks_meet(struct ncclComm *c, const struct call *call)
 {
-    uint64_t meeting = atomic_fetch_add(&c->shared->seat[c->rank].reached, 1) + 1;
-    return ranks_wait(c, call, not_here, &meeting);
+    ranks_come(c);
+    for (uint32_t missing; (missing = ranks_missing(c)); ph_pass_time()) if (!ranks_look(c, call, missing)) return false;
+    return true;
 }
 
-bool ranks_agree(struct ncclComm *c, const struct call *call)
+bool ranks_same(struct ncclComm *c, const struct call *call)
 {
     char text[160], all[400];
     int n = 0;
-    c->shared->seat[c->rank].call = *call;
-    if (!ranks_meet(c, call)) return false;
     bool same = true;
     for (int r = 0; r < c->ranks; r++) same = same && memcmp(&c->shared->seat[r].call, call, sizeof *call) == 0;
     if (same) return true;

@@ -116,6 +116,12 @@ struct ph_profile { int arch, multiprocessors; uint32_t shared_per_block, shared
 const struct ph_profile *ph_profile(void);
 /* Work of a stream: run at once, deferred, or captured, as the stream says. `data` is copied; owned bytes only. `stream` is a cudaStream_t. */
 void ph_enqueue(void *stream, const char *what, void (*run)(const void *data), const void *data, size_t bytes);
+/* Work that waits for other processes, and meanwhile lets other streams run: it is called until it is done. It comes after what the
+   library gave last with the same `order`, a cudaEvent_t of its own, whatever the streams; only a graph and what is outside of it have no
+   order. False: the stream takes nothing. */
+enum ph_progress { PH_WAITS, PH_GOES_ON, PH_DONE };
+bool ph_enqueue_steps(void *stream, const char *what, enum ph_progress (*step)(const void *data), const void *data, size_t bytes, void *order);
+void ph_pass_time(void);                                    /* in a call that waits for another process: streams run meanwhile */
 bool ph_in_bounds(uint64_t address, uint64_t bytes);        /* within one allocation */
 uint32_t ph_random(uint32_t below);                         /* seeded by PTXHOST_SEED and the count of calls */
 uint32_t ph_seed(void);

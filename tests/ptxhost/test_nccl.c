@@ -1,73 +1,6 @@
 /* The stand-in for NCCL: every operation among one, two and three processes against plain loops, and each misuse that it has to report. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <cmocka.h>
-#include <cuda_runtime_api.h>
-#include <nccl.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <sys/prctl.h>
-#include "misuse.h"
+#include "test_ranks.h"
 #include "narrow.h"
-#include "ptxhost.h"
-
-#define COUNT(array) ((int)(sizeof array / sizeof *array))
-/* In a child, where cmocka's own would go on with the next test. */
-#define CHECK(what) do { if (!(what)) { fprintf(stderr, "%s:%d: rank %d: %s\n", __FILE__, __LINE__, rank, #what); _exit(1); } } while (0)
-#define OK(call) CHECK((call) == 0)
-
-static ncclUniqueId id;
-static int rank, ranks;
-static ncclComm_t comm;
-static cudaStream_t stream;
-
-static void join(int of, int as)
-{
-    rank = as;
-    ranks = of;
-    ph_check_on(true);
-    OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    OK(ncclCommInitRank(&comm, ranks, id, rank));
-}
-
-static void with_ranks(int n, void (*body)(void))
-{
-    pid_t child[8];
-    int status;
-    bool good = true;
-    assert_int_equal(ncclGetUniqueId(&id), 0);
-    fflush(NULL);
-    for (int r = 0; r < n; r++)
-        if ((child[r] = fork()) == 0) {
-            join(n, r);
-            body();
-            OK(cudaStreamSynchronize(stream));
-            OK(ncclCommDestroy(comm));
-            OK(cudaStreamDestroy(stream));
-            exit(0);
-        }
-    for (int r = 0; r < n; r++) {
-        waitpid(child[r], &status, 0);
-        good = good && status == 0;
-    }
-    assert_true(good);
-}
-
-static void *device_of(const void *host, size_t bytes)
-{
-    void *device;
-    OK(cudaMalloc(&device, bytes));
-    if (host) OK(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
-    return device;
-}
-
-static void fetch(void *host, void *device, size_t bytes)
-{
-    OK(cudaStreamSynchronize(stream));
-    OK(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost));
-}
 
 /* ---- numbers: small integers, exact in every type ---- */
 
@@ -265,30 +198,8 @@ static void order(void **state)
     with_ranks(3, order_body);
 }
 
-/* ---- misuse: of two ranks, the one that reports is rank 0 ---- */
+/* ---- misuse ---- */
 
-static void pair(void (*body)(void))
-{
-    ncclGetUniqueId(&id);
-    pid_t other = fork();
-    if (other == 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
-    join(2, other == 0);
-    body();
-    cudaStreamSynchronize(stream);
-    if (other == 0) exit(0);
-    kill(other, SIGKILL);
-    waitpid(other, NULL, 0);
-}
-
-/* Rank 0 loses patience; rank 1 stays, for it would be named otherwise if it had ended. */
-static bool impatient(const char *seconds)
-{
-    if (rank) pause();
-    setenv("PTXHOST_NCCL_TIMEOUT", seconds, 1);
-    return true;
-}
-
-static float *some(void) { static const float zero[1024]; return device_of(zero, sizeof zero); }
 static void sum_of(size_t n) { float *x = some(); ncclAllReduce(x, x, n, ncclFloat32, ncclSum, comm, stream); }
 
 static void counts_differ_body(void) { sum_of(rank ? 10 : 20); }
@@ -312,7 +223,6 @@ static void no_receiver(void) { pair(no_receiver_body); }
 static void both_send_first_body(void)
 {
     float *x = some(), *y = some();
-    setenv("PTXHOST_NCCL_TIMEOUT", rank ? "60" : "0.5", 1);
     ncclSend(x, 5, ncclFloat32, !rank, comm, stream);
     ncclRecv(y, 5, ncclFloat32, !rank, comm, stream);
 }
@@ -330,7 +240,6 @@ static void destroyed_twice(void) { pair(destroyed_twice_body); }
 static void group_not_begun_body(void) { ncclGroupEnd(); }
 static void group_not_begun(void) { pair(group_not_begun_body); }
 
-#define MISUSE(name, words) { #name, name, words }
 static const struct misuse misuses[] = {
     MISUSE(counts_differ, "rank 0: ncclAllReduce of 20 float32, sum (number 1); rank 1: ncclAllReduce of 10 float32"),
     MISUSE(operations_differ, "rank 0: ncclBroadcast of 4 float32, root 1 (number 1); rank 1: ncclAllReduce of 4"),
@@ -338,7 +247,7 @@ static const struct misuse misuses[] = {
     MISUSE(one_does_not_come, "has waited 1 s in ncclAllReduce of 2 float32, sum (number 2) for rank 1, which came to ncclAllReduce of 1 float32"),
     MISUSE(one_never_joins, "has waited 0.5 s in ncclCommInitRank for rank 1, which never came"), MISUSE(one_has_left, "for rank 1, which has destroyed its communicator"),
     MISUSE(ranks_differ, "joins 2 ranks, rank 1 joins 3"), MISUSE(message_differs, "rank 1 sends ncclSend of 5 float32 (number 1), rank 0 expects ncclRecv of 6"),
-    MISUSE(no_receiver, "in ncclSend of 5 float32 (number 1) for rank 1"), MISUSE(both_send_first, "in ncclSend of 5"), MISUSE(host_buffer, "is not device memory"),
+    MISUSE(no_receiver, "in ncclSend of 5 float32 (number 1) for rank 1"), MISUSE(both_send_first, "rank 0 is in ncclSend of 5 float32 (number 1) and waits for rank 1, rank 1 is in ncclSend of 5"), MISUSE(host_buffer, "is not device memory"),
     MISUSE(out_of_bounds, "leaves its allocation"), MISUSE(half_in_place, "overlap and are not in place"), MISUSE(never_written, "ncclAllReduce"),
     MISUSE(destroyed_twice, "does not live"), MISUSE(group_not_begun, "without ncclGroupStart"),
 };
@@ -346,33 +255,23 @@ static const struct misuse misuses[] = {
 static void misuse_is_reported(void **state)
 {
     (void)state;
-    for (int i = 0; i < COUNT(misuses); i++) misuse_expect(&misuses[i]);
+    MISUSES_ARE_REPORTED(misuses);
 }
 
-/* A process that is killed is no mistake of this one: it learns of it at once, and may say so itself. */
 static void killed_body(void)
 {
-    ncclResult_t error;
     sum_of(1);
-    cudaStreamSynchronize(stream);
+    OK(cudaStreamSynchronize(stream));
     if (rank) raise(SIGKILL);
     sum_of(1);
-    cudaStreamSynchronize(stream);
-    if (ncclCommGetAsyncError(comm, &error) || error != ncclRemoteError || !strstr(ncclGetLastError(comm), "has ended; rank 0 waits for it in ncclAllReduce")) _exit(1);
-    ncclCommAbort(comm);
-    wait(NULL);
-    exit(0);
+    OK(cudaStreamSynchronize(stream));
+    expect_remote_error(comm, "has ended; rank 0 waits for it in ncclAllReduce");
 }
 
 static void killed_rank_is_named(void **state)
 {
-    int status;
     (void)state;
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) pair(killed_body);
-    waitpid(child, &status, 0);
-    assert_int_equal(status, 0);
+    with_killed(2, killed_body);
 }
 
 int main(void)
