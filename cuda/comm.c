@@ -11,8 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct exchange { ncclComm_t comm; cudaStream_t stream; cudaEvent_t given, done; float *gathered; };
-enum { ROOM = 1 << 20 };                                    /* bytes of `gathered` */
+enum { GROUPS = 1 << AXES, ROOM = 1 << 20 };                /* ROOM: bytes of `gathered` */
+/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. */
+struct exchange {
+    unsigned axes; ncclComm_t group[GROUPS];
+    cudaStream_t stream; cudaEvent_t given, done;
+    float *gathered;
+};
 
 const struct comm *(*comm_of_program)(void);    /* the program's own; a backend is a shared object by itself */
 const struct comm *comm_here(void) { return comm_of_program(); }
@@ -20,8 +25,8 @@ const struct comm *comm_here(void) { return comm_of_program(); }
 /* ---- the library ---- */
 
 #define CALLS(X) \
-    X(GetVersion) X(GetErrorString) X(GetLastError) X(GetUniqueId) X(CommInitRank) X(CommGetAsyncError) \
-    X(CommDestroy) X(AllGather) X(AllReduce) X(Broadcast)
+    X(GetVersion) X(GetErrorString) X(GetLastError) X(GetUniqueId) X(CommInitRank) X(CommSplit) \
+    X(CommGetAsyncError) X(CommDestroy) X(AllGather) X(AllReduce) X(Broadcast) X(GroupStart) X(Send) X(Recv) X(GroupEnd)
 #define DECLARE(name) __typeof__(nccl##name) *name;
 #define FIND(name) && (*(void **)&nccl.name = dlsym(library, "nccl" #name))
 static struct { CALLS(DECLARE) } nccl;
@@ -58,9 +63,12 @@ static _Noreturn void fail(const char *file, int line, const char *call, ncclRes
 /* What went wrong while exchanges ran. */
 static void check(const struct exchange *x)
 {
-    ncclResult_t result = ncclSuccess;
-    NCCL(x->comm, nccl.CommGetAsyncError(x->comm, &result));
-    if (result != ncclSuccess) fail(__FILE__, __LINE__, "an exchange between GPUs", result, x->comm);
+    for (int i = 0; i < GROUPS; i++) {
+        ncclResult_t result = ncclSuccess;
+        if (!x->group[i]) continue;
+        NCCL(x->group[i], nccl.CommGetAsyncError(x->group[i], &result));
+        if (result != ncclSuccess) fail(__FILE__, __LINE__, "an exchange between GPUs", result, x->group[i]);
+    }
 }
 
 void device_wait(struct device *d, cudaEvent_t event)
@@ -94,29 +102,48 @@ static struct exchange *begin(struct device *d)
     return x;
 }
 
+static ncclComm_t group_of(const struct exchange *x, unsigned over) { return x->group[over & x->axes]; }
+
 /* NCCL's maximum loses NaN: the values of all ranks come to each, and are compared here. */
-static void reduce_largest(struct exchange *x, float *data, int64_t n)
+static void reduce_largest(struct exchange *x, float *data, int64_t n, unsigned over)
 {
-    int ranks = comm_here()->ranks;
+    ncclComm_t group = group_of(x, over);
+    int ranks = place_group(&comm_here()->place, over);
     int64_t most = ROOM / (int64_t)sizeof *data / ranks;
     for (int64_t at = 0, some; at < n; at += some) {
         some = n - at < most ? n - at : most;
-        NCCL(x->comm, nccl.AllGather(data + at, x->gathered, (size_t)some, ncclFloat32, x->comm, x->stream));
+        NCCL(group, nccl.AllGather(data + at, x->gathered, (size_t)some, ncclFloat32, group, x->stream));
         cuda_largest(x->stream, data + at, x->gathered, (int)some, ranks);
     }
 }
 
-void device_reduce(void *device, real *data, int64_t n, enum reduction how)
+void device_reduce(void *device, real *data, int64_t n, enum reduction how, unsigned over)
 {
     struct exchange *x = begin(device);
-    if (how == REDUCE_MAX) reduce_largest(x, data, n);
-    else NCCL(x->comm, nccl.AllReduce(data, data, (size_t)n, ncclFloat32, ncclSum, x->comm, x->stream));
+    ncclComm_t group = group_of(x, over);
+    if (!group) return;
+    if (how == REDUCE_MAX) reduce_largest(x, data, n, over);
+    else NCCL(group, nccl.AllReduce(data, data, (size_t)n, ncclFloat32, ncclSum, group, x->stream));
 }
 
-void device_broadcast(void *device, void *data, size_t bytes, int root)
+void device_broadcast(void *device, void *data, size_t bytes, int root, unsigned over)
 {
     struct exchange *x = begin(device);
-    NCCL(x->comm, nccl.Broadcast(data, data, bytes, ncclUint8, root, x->comm, x->stream));
+    ncclComm_t group = group_of(x, over);
+    int number = place_index(&(struct place){ comm_here()->place.mesh, root }, over);
+    if (group) NCCL(group, nccl.Broadcast(data, data, bytes, ncclUint8, number, group, x->stream));
+}
+
+void device_exchange(struct device *d, const struct parcel *parcels, int n)
+{
+    struct exchange *x = begin(d);
+    ncclComm_t all = group_of(x, OVER_ALL);
+    NCCL(all, nccl.GroupStart());
+    for (const struct parcel *p = parcels; p < parcels + n; p++)
+        NCCL(all, p->receives ? nccl.Recv(p->data, p->bytes, ncclUint8, p->peer, all, x->stream)
+                              : nccl.Send(p->data, p->bytes, ncclUint8, p->peer, all, x->stream));
+    NCCL(all, nccl.GroupEnd());
+    device_meet(d);
 }
 
 void device_meet(void *device)
@@ -137,7 +164,7 @@ static void need_own_gpu(int number)
     CUDA(cudaGetDeviceProperties(&own, number));
     for (int rank = 0; rank < c->ranks; rank++) {
         cudaUUID_t other = own.uuid;
-        c->broadcast(&other, sizeof other, rank);
+        c->broadcast(&other, sizeof other, rank, OVER_ALL);
         if (rank < c->rank && shared < 0 && memcmp(&other, &own.uuid, sizeof other) == 0) shared = rank;
     }
     if (shared < 0) return;
@@ -149,10 +176,26 @@ static void need_own_gpu(int number)
     exit(7);
 }
 
+/* A communicator for all ranks, and one for each set of axes that are some of them. */
+static void join(struct exchange *x)
+{
+    const struct comm *c = comm_here();
+    const struct place *here = &c->place;
+    ncclUniqueId id;
+    for (int a = 0; a < AXES; a++) if (place_group(here, 1u << a) > 1) x->axes |= 1u << a;
+    ncclComm_t *all = &x->group[x->axes];
+    if (c->rank == 0) NCCL(NULL, nccl.GetUniqueId(&id));
+    c->broadcast(&id, sizeof id, 0, OVER_ALL);
+    NCCL(NULL, nccl.CommInitRank(all, c->ranks, id, c->rank));
+    for (unsigned over = 1; over < x->axes; over++)
+        if ((over & ~x->axes) == 0)
+            NCCL(*all, nccl.CommSplit(*all, place_index(here, OVER_ALL & ~over), place_index(here, over),
+                                      &x->group[over], NULL));
+}
+
 void exchange_open(struct device *d)
 {
     const struct comm *c = comm_here();
-    ncclUniqueId id;
     int least, most;
     if (c->ranks == 1) return;
     const char *missing = find_library();
@@ -165,9 +208,7 @@ void exchange_open(struct device *d)
     }
     need_own_gpu(d->number);
     struct exchange *x = d->exchange = xcalloc(1, sizeof *x);
-    if (c->rank == 0) NCCL(NULL, nccl.GetUniqueId(&id));
-    c->broadcast(&id, sizeof id, 0);
-    NCCL(NULL, nccl.CommInitRank(&x->comm, c->ranks, id, c->rank));
+    join(x);
     CUDA(cudaDeviceGetStreamPriorityRange(&least, &most));
     CUDA(cudaStreamCreateWithPriority(&x->stream, cudaStreamNonBlocking, most));   /* what others wait for goes first */
     CUDA(cudaEventCreateWithFlags(&x->given, cudaEventDisableTiming));
@@ -180,7 +221,7 @@ void exchange_close(struct device *d)
     struct exchange *x = d->exchange;
     if (!x) return;
     CUDA(cudaStreamSynchronize(x->stream));
-    NCCL(x->comm, nccl.CommDestroy(x->comm));
+    for (int i = 0; i < GROUPS; i++) if (x->group[i]) NCCL(x->group[i], nccl.CommDestroy(x->group[i]));
     CUDA(cudaFree(x->gathered));
     CUDA(cudaEventDestroy(x->given));
     CUDA(cudaEventDestroy(x->done));

@@ -15,7 +15,8 @@ extern "C" {
 
 /* A number that no kernel can compute with: what it counts, and below what it should be. */
 enum fault_kind {
-    FAULT_NONE, FAULT_ID, FAULT_TARGET, FAULT_DOCUMENT, FAULT_POSITION, FAULT_BUCKET, FAULT_ROWS, FAULT_EXPERT, FAULTS
+    FAULT_NONE, FAULT_ID, FAULT_TARGET, FAULT_DOCUMENT, FAULT_POSITION, FAULT_BUCKET, FAULT_ROWS, FAULT_EXPERT,
+    FAULT_ROOM, FAULTS
 };
 struct fault { int32_t kind; int64_t value, limit; };
 

@@ -43,6 +43,16 @@ void ring_close(struct device *d)
 
 /* ---- faults ---- */
 
+/* Nobody could know of it before: a setting is too small for what a router chose. */
+static _Noreturn void out_of_room(const struct fault *f)
+{
+    fprintf(stderr,
+            "cuda: rank %d of %d: %lld rows go from here to the experts of one rank, and train.ranks.room leaves room "
+            "for %lld from each: give it more, or 0, with which no choice of experts is too much\n",
+            comm_here()->rank, comm_here()->ranks, (long long)f->value, (long long)f->limit);
+    exit(7);
+}
+
 /* As on the CPU, a broken invariant: whoever made these numbers should have refused them. */
 static void look(const struct fault *f)
 {
@@ -55,6 +65,7 @@ static void look(const struct fault *f)
                                                [FAULT_EXPERT] = "threshold: expert %lld of %lld" };
     char text[128];
     if (f->kind == FAULT_NONE) return;
+    if (f->kind == FAULT_ROOM) out_of_room(f);
     snprintf(text, sizeof text, words[f->kind], (long long)f->value, (long long)f->limit);
     invariant_broken(__FILE__, __LINE__, "a kernel on the GPU met %s", text);
 }

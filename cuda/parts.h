@@ -44,8 +44,10 @@ void exchange_describe(char text[64]);                      /* the library, for 
 void exchange_open(struct device *d);
 void exchange_close(struct device *d);
 void device_wait(struct device *d, cudaEvent_t event);      /* NULL: for all that was given */
-void device_reduce(void *device, real *data, int64_t n, enum reduction how);
-void device_broadcast(void *device, void *data, size_t bytes, int root);
+void device_reduce(void *device, real *data, int64_t n, enum reduction how, unsigned over);
+void device_broadcast(void *device, void *data, size_t bytes, int root, unsigned over);
+/* what struct comm has of this name, of memory of the device; the main stream goes on when all is there */
+void device_exchange(struct device *d, const struct parcel *parcels, int n);
 void device_meet(void *device);
 
 /* largest.cu */

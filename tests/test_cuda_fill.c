@@ -1,5 +1,5 @@
 /* Initial values on the GPU against the CPU's, bit by bit: draws of odd shapes, with and without a cut, constants of
-   every format; and weights rounded to bf16. What lies behind them stays as it was.
+   every format, and of each a part; and weights rounded to bf16. What lies behind them stays as it was.
 
        test_cuda_fill
        test_cuda_fill waves        tensors that a GPU of 132 multiprocessors works at in several waves of blocks */
@@ -35,16 +35,26 @@ static void block_holds(struct block *b, const void *bytes)
     free(b->seen);
 }
 
-static void same_fill(struct shape shape, enum format format, struct init rule)
+static struct fill fill_of(void *to, struct shape shape, enum format format, struct init rule)
 {
-    size_t bytes = (size_t)shape_count(shape) * element_bytes(format);
-    struct block b = block_new(bytes);
-    void *expected = malloc(bytes);
-    struct fill f = { expected, shape, format, rule, { 11, PURPOSE_INIT, hash_name("layers.0.ffn.up.weight"), 0 } };
-    backend_cpu.fill(host, &f);
+    struct key key = { 11, PURPOSE_INIT, hash_name("layers.0.ffn.up.weight"), 0 };
+    return (struct fill){ .to = to, .shape = shape, .format = format, .rule = rule, .key = key };
+}
+
+static void gpu_fills(struct fill f, const void *expected)
+{
+    struct block b = block_new((size_t)shape_count(f.shape) * element_bytes(f.format));
     f.to = b.device;
     cuda->fill(gpu, &f);
     block_holds(&b, expected);
+}
+
+static void same_fill(struct shape shape, enum format format, struct init rule)
+{
+    void *expected = malloc((size_t)shape_count(shape) * element_bytes(format));
+    struct fill f = fill_of(expected, shape, format, rule);
+    backend_cpu.fill(host, &f);
+    gpu_fills(f, expected);
     free(expected);
 }
 
@@ -90,6 +100,74 @@ static void test_diagonals(void **state)
     }
 }
 
+/* ---- parts: what a rank has of a leaf has the bits of the whole ---- */
+
+enum { MATRICES = 4, ROWS = 7, COLUMNS = 333, ALL = MATRICES * ROWS * COLUMNS };
+
+/* So many of each, from `first` on. */
+struct part { int matrices, rows, columns; struct { int matrix, row, column; } first; };
+
+static void cut(const float *whole, const struct part *p, float *out)
+{
+    for (int m = 0; m < p->matrices; m++)
+        for (int r = 0; r < p->rows; r++)
+            for (int c = 0; c < p->columns; c++)
+                *out++ = whole[((p->first.matrix + m) * ROWS + p->first.row + r) * COLUMNS + p->first.column + c];
+}
+
+static void same_part(const struct part *p, struct init rule)
+{
+    static float whole[ALL], expected[ALL], got[ALL];
+    size_t bytes = (size_t)(p->matrices * p->rows * p->columns) * sizeof *got;
+    struct shape all = SHAPE(MATRICES, ROWS, COLUMNS);
+    struct fill f = fill_of(whole, all, FORMAT_REAL, rule);
+    backend_cpu.fill(host, &f);
+    cut(whole, p, expected);
+    f = fill_of(got, SHAPE(p->matrices, p->rows, p->columns), FORMAT_REAL, rule);
+    f.first.matrix = p->first.matrix;
+    f.first.row = p->first.row;
+    f.first.column = p->first.column;
+    backend_cpu.fill(host, &f);
+    assert_memory_equal(got, expected, bytes);
+    gpu_fills(f, expected);
+}
+
+/* Columns from a multiple of a block's width on, within one block and across several; rows; matrices; some of each. */
+static void test_parts(void **state)
+{
+    static const struct part parts[] = { { 4, 7, 64, { 0, 0, 64 } }, { 4, 7, 141, { 0, 0, 192 } },
+                                         { 4, 7, 17, { 0, 0, 5 } }, { 4, 7, 130, { 0, 0, 63 } },
+                                         { 4, 7, 1, { 0, 0, 332 } }, { 4, 3, 333, { 0, 2, 0 } },
+                                         { 2, 7, 333, { 1, 0, 0 } }, { 1, 1, 100, { 3, 6, 130 } } };
+    static const struct init rules[] = { { INIT_NORMAL, 0.25, 0.02, 0, 0 }, { INIT_NORMAL, -1, 2, 0.5, 0 },
+                                         { INIT_UNIFORM, -0.5, 1, 0, 0 }, { INIT_LOG_UNIFORM, 0, 16, 0, 0 } };
+    (void)state;
+    for (int p = 0; p < COUNT(parts); p++) for (int r = 0; r < COUNT(rules); r++) same_part(&parts[p], rules[r]);
+}
+
+static void test_diagonal_parts(void **state)
+{
+    enum { N = 9, FIRST = 2 };
+    (void)state;
+    for (int row = 0; row < N; row += 2)
+        for (int column = 0; column < N; column += 3) {
+            float expected[N * N];
+            int rows = N - row, columns = N - column;
+            for (int i = 0; i < rows * columns; i++)
+                expected[i] = i % columns + column == i / columns + row + FIRST ? -3 : 0;
+            float got[N * N];
+            struct fill f = fill_of(got, SHAPE(rows, columns), FORMAT_REAL,
+                                    (struct init){ INIT_DIAGONAL, -3, 0, 0, FIRST });
+            f.first.row = row;
+            f.first.column = column;
+            backend_cpu.fill(host, &f);
+            assert_memory_equal(got, expected, (size_t)(rows * columns) * sizeof *got);
+            gpu_fills(f, expected);
+        }
+}
+
+/* ---- packing ---- */
+
 /* Normals, ties between two bf16, values that round up to infinity, infinities, and NaN, which stays one. */
 static void same_packing(int64_t n)
 {
@@ -97,7 +175,7 @@ static void same_packing(int64_t n)
                                  INFINITY, -INFINITY, NAN };
     float *weight = malloc((size_t)n * sizeof *weight);
     uint16_t *expected = malloc((size_t)n * sizeof *expected);
-    struct fill f = { weight, SHAPE(n), FORMAT_REAL, { INIT_NORMAL, 0, 1, 0, 0 }, { 3, PURPOSE_TEST, 0, 0 } };
+    struct fill f = fill_of(weight, SHAPE(n), FORMAT_REAL, (struct init){ INIT_NORMAL, 0, 1, 0, 0 });
     backend_cpu.fill(host, &f);
     for (int64_t i = 0; i < COUNT(odd) && i < n; i++) weight[i] = odd[i];
     row_narrow(&(struct tensor){ .data = expected, .shape = SHAPE(n), .format = FORMAT_BF16 }, 0, n, weight);
@@ -137,7 +215,7 @@ int main(int n, char **name)
     const struct CMUnitTest of_waves[] = { cmocka_unit_test(test_waves) };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws), cmocka_unit_test(test_draws_again), cmocka_unit_test(test_constants),
-        cmocka_unit_test(test_diagonals),
+        cmocka_unit_test(test_diagonals), cmocka_unit_test(test_parts), cmocka_unit_test(test_diagonal_parts),
         cmocka_unit_test(test_packing),
     };
     bool waves = n == 2 && strcmp(name[1], "waves") == 0;
