@@ -81,6 +81,7 @@ static void all_gather_forward(const struct args *a)
 static void all_gather_backward(const struct args *a) { add_gradients(a, bytes_of(&a->in[0])); }
 
 TWIN(all_gather, all_gather_forward, all_gather_backward);
+TWIN(regather, all_gather_forward, all_gather_backward);
 
 /* ---- all_reduce: the sum over ranks;  dx = dy ---- */
 
