@@ -181,21 +181,21 @@ struct node *build_reads(struct node *w, enum weight_reads reads)
 }
 
 /* Axes over which each rank keeps a part of a matrix, cut by rows where its optimizer takes values one by one, or of a
-   stack, cut by matrices; none where it does not come out even. */
-static unsigned sharded(const struct build *b, struct shape shape, struct partition cut)
+   stack, cut by matrices; none where it does not come out even, nor of routers, which losses read whole. */
+static unsigned sharded(const struct build *b, enum role role, struct shape shape, struct partition cut)
 {
     const struct place *here = &b->graph->leaves->here;
     unsigned over = OVER_DATA & ~cut.over;
     bool alone = shape.rank > 2 || (b->own->optim.module && module_traits(b->own->optim).elementwise);
     int parts = place_group(here, cut.over | over);
-    return b->own->division.zero > 1 && cut.dim == 0 && alone && shape.dim[0] % parts == 0 ? over : 0;
+    return b->own->division.zero > 1 && role != ROLE_ROUTER && cut.dim == 0 && alone && shape.dim[0] % parts == 0 ? over : 0;
 }
 
 /* What a product reads. */
 static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape, struct init init,
                            struct partition cut)
 {
-    cut.shard = sharded(b, shape, cut);
+    cut.shard = sharded(b, role, shape, cut);
     return weight_as(b, build_path(b, name, ".weight"), role, shape, init, build_kept_as(b, role), cut);
 }
 

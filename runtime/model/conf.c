@@ -290,11 +290,32 @@ static void check_adapter(const struct model_conf *model, const struct train_con
                     c->constraint.module->name, p.module->name);
 }
 
+/* What reads weights of which a rank has a part, and knows it not. */
+static void check_ranks(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
+{
+    struct division d = c->ranks.module->division(c->ranks);
+    bool clips = false, parts = d.zero > 1;
+    for (int i = 0; i < model->attention.n; i++) clips |= module_traits(model->attention.pick[i]).clips;
+    if (parts && c->fp8.module->product)
+        problem_add(problems, "train.ranks.zero", "%d: products by train.fp8 = '%s' read whole matrices; it must be 1",
+                    d.zero, c->fp8.module->name);
+    if (parts && c->constraint.module->constrain)
+        problem_add(problems, "train.ranks.zero", "%d: train.constraint = '%s' holds whole matrices; it must be 1",
+                    d.zero, c->constraint.module->name);
+    if (parts && clips)
+        problem_add(problems, "train.ranks.zero", "%d: qk_clip shrinks heads of whole matrices; it must be 1", d.zero);
+    if ((parts || d.mesh.size[AXIS_EP] > 1) && model->adapter.module->adapter)
+        problem_add(problems, parts ? "train.ranks.zero" : "train.ranks.ep",
+                    "%d: adapter = '%s' adds to whole matrices; it must be 1",
+                    parts ? d.zero : d.mesh.size[AXIS_EP], model->adapter.module->name);
+}
+
 void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems)
 {
     check_schedules(model, train, problems);
     check_widths(model, train, problems);
     check_adapter(model, train, problems);
+    check_ranks(model, train, problems);
     if (train->eval_seq % model->seq != 0)
         problem_add(problems, "train.eval_seq", "%d: must be a multiple of the model's seq of %d", train->eval_seq,
                     model->seq);

@@ -166,6 +166,14 @@ static bool may_go_ahead(const struct trainer *t)
            !is_saved(t);
 }
 
+/* Of ranks, which need not work alike, what their tokens come to. */
+static double flops_after(struct trainer *t)
+{
+    int64_t tokens = tokens_before(t, t->done + 1) - tokens_before(t, t->done);
+    if (comm_here()->ranks > 1) return t->flops + t->variant->train_flops_per_token * (double)tokens;
+    return t->flops_before + plan_executed_flops(t->session->plan);
+}
+
 /* Completes a step, but for its row. False: as of give_step. */
 static bool train_step(struct trainer *t)
 {
@@ -174,7 +182,7 @@ static bool train_step(struct trainer *t)
     if (!t->ahead && !give_step(t)) return false;
     plan_fetch(s->plan);
     t->lr = rate ? (double)plan_control(s->plan, rate) : 0;
-    t->flops = t->flops_before + plan_executed_flops(s->plan) * comm_here()->ranks;        /* they work alike */
+    t->flops = flops_after(t);
     t->done++;
     t->ahead = may_go_ahead(t) && give_step(t);
     if (t->done + t->ahead < s->train.steps) stage(t, t->done + t->ahead);    /* while a GPU still computes */
