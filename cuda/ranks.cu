@@ -71,7 +71,7 @@ static void add_gradients(const struct args *a, size_t stride)
     add_parts(a, &a->work[0], sum_of(a, 0), shape_count(a->in[0].shape));
 }
 
-/* ---- all_gather: rows of all ranks, one after the other;  dx is the sum over ranks of what they have of dy there ---- */
+/* ---- all_gather: rows of all ranks, one after the other;  dx is the sum over ranks of their dy of these ---- */
 
 static void all_gather_forward(const struct args *a)
 {

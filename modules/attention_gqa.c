@@ -94,10 +94,10 @@ static struct kv project(struct build *b, const void *context, struct node *from
     bool reads = module_traits(c->value).first_values && b->layer < b->layers;
     struct mask kept = module_traits(c->keys).names ? (struct mask){ 0, 0 } : mask;
     struct node *first = reads ? build_kept_first(b, "attention.v") : NULL,
-                *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
-                *v = first ? first : affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);
-    build_heads(b, "k", c->kv_heads);
-    if (!first) build_heads(b, "v", c->kv_heads);
+                *k = affine_part(b, SIDE_OUTPUTS, c->bias != NO_BIAS, "k", ROLE_K, from, width, false),
+                *v = first ? first : affine_part(b, SIDE_OUTPUTS, c->bias != NO_BIAS, "v", ROLE_V, from, width, false);
+    build_heads(b, "k", build_part(b, c->kv_heads));
+    if (!first) build_heads(b, "v", build_part(b, c->kv_heads));
     k = gated(b, c, GATED_KEYS, from, heads_of(b, c, CONV_KEYS, "k", k), NULL);
     struct cached keys = build_cached_in(b, "k", finish(b, c, "k", k), kept);       /* [T,G,W], cached [B,C,G,W] */
     if (first) return (struct kv){ keys.x, first, build_kept_first(b, "attention.value"), keys.pos, keys.start };
@@ -153,7 +153,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     build_keep(b, b->layer, "attention.input", u);
 
     struct queries of = experts->queries(b, c->experts, u, h);
-    int64_t all = of.k * c->heads;                          /* query heads of a token */
+    int64_t all = of.k * build_part(b, c->heads);           /* query heads of a token that this rank has */
     struct node *temperature = c->temperature.module->temperature(b, c->temperature);           /* [T,1] */
     struct node *q = gated(b, c, GATED_QUERIES, u, heads_of(b, c, CONV_QUERIES, "q", of.q), NULL);
     q = tempered(b, finish(b, c, "q", q), temperature);     /* [T,H,W] */
@@ -171,6 +171,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     return gated(b, c, GATED_OUTPUT, u, experts->output(b, c->experts, &of, heads), NULL);
 }
 
+static bool is(struct pick p, const char *name) { return strcmp(p.module->name, name) == 0; }
+
 static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
@@ -179,6 +181,9 @@ static void traits(struct pick self, struct traits *t)
     t->convolved = true;
     t->qk_dim = t->v_dim = t->rotated = c->head_dim;
     t->clips = c->qk_clip > 0;
+    t->divides = is(c->keys, "all") && is(c->value, "none") && is(c->temperature, "none") && is(c->experts, "none") &&
+                 (is(c->gate, "none") || is(c->gate, "head")) && !t->norms_all && c->sink == SINK_NONE &&
+                 c->qk_clip == 0;
 }
 
 const struct module attention_gqa = {

@@ -18,11 +18,13 @@ static struct node *build(struct build *b, struct pick self, enum gated at, stru
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     if (at != (enum gated)c->on) return x;
-    struct node *open = sigmoid(g, linear_from(b, "gate", ROLE_GATE, u, x->shape.dim[1], c->zero)),
+    int64_t heads = x->shape.dim[1] * place_group(&g->leaves->here, OVER_TP);
+    struct node *open = sigmoid(g, affine_part(b, SIDE_OUTPUTS, false, "gate", ROLE_GATE, u, heads, c->zero)),
                 *gate = scale(g, open, c->mult);            /* [T,H] */
-    build_row_metric(b, "head_gate_mean", mean_rows(g, build_present(b, gate, 0)), "", BETTER_NONE,
+    build_row_metric(b, "head_gate_mean", build_all_parts(b, mean_rows(g, build_present(b, gate, 0))), "", BETTER_NONE,
                      "mean gate of each head");             /* [H] */
-    build_row_metric(b, "head_gate_sat", outside(g, build_present(b, open, 0.5), 0.05, 0.95), "", BETTER_NONE,
+    build_row_metric(b, "head_gate_sat", build_mean_parts(b, outside(g, build_present(b, open, 0.5), 0.05, 0.95)), "",
+                     BETTER_NONE,
                      "share of sigmoids below 0.05 or above 0.95");
     return mul_heads(g, x, gate);
 }

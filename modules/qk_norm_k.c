@@ -12,9 +12,8 @@ static struct node *build(struct build *b, struct pick self, const char *which, 
 {
     if (*which != 'k') return x;
     const struct conf *c = self.conf;
-    struct node *gain = build_weight(b, "k_norm.gain", ROLE_GAIN, SHAPE(shape_last(x->shape)),
-                                     init_constant(1));
-    return rmsnorm(b->graph, x, gain, c->eps, false);
+    struct node *gain = build_weight(b, "k_norm.gain", ROLE_GAIN, SHAPE(shape_last(x->shape)), init_constant(1));
+    return rmsnorm(b->graph, x, build_shared(b, gain), c->eps, false);
 }
 
 static void traits(struct pick self, struct traits *t) { (void)self; t->normed_k = true; }

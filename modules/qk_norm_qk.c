@@ -35,7 +35,8 @@ static struct node *build(struct build *b, struct pick self, const char *which, 
     if (all) x = view(g, x, SHAPE(b->tokens, heads.dim[1] * heads.dim[2]));
     build_enter(b, "%s_norm", which);
     if (c->gain && !value)
-        gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(shape_last(x->shape)), init_constant(c->zero_centred ? 0 : 1));
+        gain = build_shared(b, build_weight(b, "gain", ROLE_GAIN, SHAPE(shape_last(x->shape)),
+                                            init_constant(c->zero_centred ? 0 : 1)));
     build_leave(b);
     x = rmsnorm(g, x, gain, c->eps, gain && c->zero_centred);
     return all ? view(g, x, heads) : x;
@@ -44,6 +45,7 @@ static struct node *build(struct build *b, struct pick self, const char *which, 
 static void traits(struct pick self, struct traits *t)
 {
     t->normed_q = t->normed_k = true;
+    t->norms_all = ((const struct conf *)self.conf)->over == ALL;
     t->norms_rotated = ((const struct conf *)self.conf)->behind;
 }
 

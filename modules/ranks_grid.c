@@ -2,13 +2,16 @@
 #include "model/module.h"
 #include "plan/pipeline.h"
 
-struct conf { int dp, ep, pp, schedule, chunks, zero; double room; };
+struct conf { int dp, ep, tp, pp, schedule, chunks, zero; double room; };
 static const struct param params[] = {
     INT(struct conf, dp, 0, 0, 65536, "rank",
         "among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here"),
     INT(struct conf, ep, 1, 1, 65536, "rank",
         "among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of "
         "their experts and come back"),
+    INT(struct conf, tp, 1, 1, 65536, "rank",
+        "among which heads of attention and hidden values of dense and shared feed-forwards are divided, of the same "
+        "tokens"),
     INT(struct conf, pp, 1, 1, 1024, "rank",
         "among which layers are divided, by what they cost: micro-batches pass through them (pipeline)"),
     CHOICE(struct conf, schedule, PIPELINE_1F1B, PIPELINES, "the order in which a pipeline's ranks do them"),
@@ -35,11 +38,11 @@ static void check(struct pick self, const struct model_conf *model, const char *
 static struct division division(struct pick self)
 {
     const struct conf *c = self.conf;
-    return (struct division){ { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep, [AXIS_PP] = c->pp } }, c->room, c->zero,
-                              c->schedule, c->chunks };
+    struct mesh mesh = { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep, [AXIS_TP] = c->tp, [AXIS_PP] = c->pp } };
+    return (struct division){ mesh, c->room, c->zero, c->schedule, c->chunks };
 }
 
 const struct module ranks_grid = {
-    .slot = SLOT_RANKS, .name = "grid", .about = "ranks by axes: data, experts, layers",
+    .slot = SLOT_RANKS, .name = "grid", .about = "ranks by axes: data, experts, heads and hidden values, layers",
     .conf_size = sizeof(struct conf), .params = params, .check = check, .division = division,
 };

@@ -8,8 +8,8 @@ needs_ranks
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
-local base = sl.extend(require "tiny", { layers = 4, ["ffn.balance"] = { { "bias", gamma = 1e-3 },
-                                                                          { "switch_aux", scope = "global" } } })
+local base = sl.extend(require "tiny", { layers = 4, ["attention.kv_heads"] = 2,
+  ["ffn.balance"] = { { "bias", gamma = 1e-3 }, { "switch_aux", scope = "global" } } })
 local welm = { ["attention.kv"] = { "mirror" }, ["attention.gate"] = "head", ["attention.qk_norm"] = "k",
                ["embed"] = "over_encoding", residual = "partial_post", ["head.mtp"] = { "sequential" },
                ["ffn.shared"] = { "dense" } }
@@ -18,7 +18,7 @@ return sl.study {
   variants = { base = {}, welm = welm },
   base = base,
   train = { steps = 8, batch = 8, micro = 4, eval_every = 4, eval_tokens = 512, checkpoint_every = 4, keep = 3,
-            optim = { "muon", lr = 2e-3 }, average = { "ema", decay = 0.9 }, monitors = { "weights" } },
+            optim = { "muon", lr = 2e-3 }, average = { "ema", decay = 0.9 } },
 }
 LUA
 
@@ -30,26 +30,33 @@ plain alone
 
 # ---- the numbers of one rank ----
 # mesh RANKS AXES KEYS: trains so, holds losses against those of one rank.
-number=0
+number=0 reference=alone
 mesh() {
     n=$1 axes=$2
     shift 2
     number=$((number + 1))
     leaves 0 ranks $n "$sluice" run study.lua --out "mesh$number" --ranks "$axes" "$@" --progress none
     plain "mesh$number"
-    echo "$axes $*: losses differ from one rank's by $(look near alone/s "mesh$number/s" 1e-5)"
+    near=$(look near "$reference/s" "mesh$number/s" 1e-5)
+    echo "$axes $*: losses differ from one rank's by $near"
 }
-mesh 2 'ep=2' --set train.micro=4
+mesh 2 'ep=2' --set train.micro=4 --set train.monitors=weights
 mesh 4 'dp=2 ep=2' --set train.micro=2
 mesh 4 'ep=4' --set train.ranks.zero=2 --set train.micro=2
 mesh 4 'dp=4' --set train.ranks.zero=3 --set train.micro=2
-mesh 2 'pp=2' --set train.ranks.schedule=1f1b
+mesh 2 'pp=2' --set train.ranks.schedule=1f1b --set train.monitors=weights
 mesh 2 'pp=2' --set train.ranks.schedule=gpipe
 mesh 2 'pp=2' --set train.ranks.schedule=interleaved
 mesh 2 'pp=2' --set train.ranks.schedule=zb_v
 mesh 4 'pp=4' --set train.ranks.schedule=zb_h1
 mesh 4 'pp=2 ep=2' --set train.ranks.schedule=dualpipev
 mesh 4 'pp=2 dp=2' --set train.ranks.schedule=dualpipev --set train.ranks.zero=3
+leaves 0 "$sluice" run study.lua --out adamw --set train.optim=adamw --progress none
+plain adamw
+reference=adamw
+mesh 2 'tp=2' --set train.optim=adamw
+mesh 4 'ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2
+mesh 4 'pp=2 tp=2' --set train.optim=adamw --set train.ranks.schedule=zb_v
 
 # ---- the same bits again, and on with another mesh ----
 cut() {
@@ -71,7 +78,46 @@ leaves 4 ranks 2 "$sluice" resume other/s --only base --ranks 'ep=2' --progress 
 says 'its bits may differ'
 leaves 0 ranks 2 "$sluice" resume other/s --only base --ranks 'ep=2' --mix --progress none
 for study in calm other; do mv $study/s/base-* $study/s/base; done
-echo "killed: the same mesh goes on with the same bits, another within $(look near calm/s other/s 1e-4)"
+near=$(look near calm/s other/s 1e-4)
+echo "killed: the same mesh goes on with the same bits, another within $near"
+
+# ---- a rank that is killed takes the others with it; what was committed stands ----
+children() { cat /proc/"$1"/task/"$1"/children 2>/dev/null || :; }
+trainer() {
+    for launched in $(children $job); do
+        if tr '\0' '\n' </proc/"$launched"/environ | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then children "$launched"; fi
+    done
+}
+# kills NAME TIMES KEYS..: a rank at a random moment, so often; the study goes on to the bits of one that nobody killed.
+long="--only base --set train.steps=60"
+kills() {
+    name=$1 times=$2
+    shift 2
+    leaves 0 ranks 4 "$sluice" run study.lua --out "$name" $long "$@" --progress none
+    i=0
+    while [ $i -lt $times ]; do
+        i=$((i + 1))
+        rm -rf shot
+        SLUICE_COMM_TIMEOUT=5 mpirun --oversubscribe -np 4 "$sluice" run study.lua --out shot $long "$@" \
+            --progress none >log 2>&1 &
+        job=$!
+        reaches 'shot/s/base-*/0/run.h5' 60
+        sleep 0.$((i * 7 % 10))$((i * 3 % 10))
+        victim=$((i % 4))
+        pid=$(trainer $victim)
+        [ -z "$pid" ] || kill -9 $pid 2>/dev/null || :
+        got=0
+        wait $job || got=$?
+        [ $got = 0 ] || says "rank $victim of 4 was killed by SIGKILL"
+        leaves 0 ranks 4 "$sluice" resume shot/s --only base --progress none
+        look equal "$name/s" shot/s checkpoints
+    done
+    echo "$* of 4 ranks: one killed $times times, the same bits after"
+}
+times=${SLUICE_FULL:+30}
+kills experts ${times:-1} --set train.ranks.ep=4 --set train.micro=2
+kills layers ${times:-1} --set train.ranks.pp=4
+kills heads ${times:-1} --set train.ranks.tp=2 --set train.ranks.zero=3 --set train.micro=4 --set train.optim=adamw
 
 # ---- what cannot be ----
 refused() {
@@ -86,4 +132,5 @@ refused "'qp=2': must be an axis" 2 2 --ranks qp=2
 refused 'it needs at least 2 * 2 = 4' 3 2 --ranks pp=2 --set train.ranks.schedule=dualpipev --set train.micro=2
 refused 'a pipeline of 8 stages, and the model has' 3 2 --ranks pp=2 --set train.ranks.schedule=interleaved \
     --set train.ranks.chunks=4
+refused 'ranks cannot divide matrices of an optimizer that does not take values one by one' 3 2 --ranks tp=2
 refused 'train.ranks.room leaves room for' 7 2 --ranks ep=2 --set train.ranks.room=1 --only welm

@@ -187,8 +187,8 @@ static unsigned sharded(const struct build *b, enum role role, struct shape shap
     const struct place *here = &b->graph->leaves->here;
     unsigned over = OVER_DATA & ~cut.over;
     bool alone = shape.rank > 2 || (b->own->optim.module && module_traits(b->own->optim).elementwise);
-    int parts = place_group(here, cut.over | over);
-    return b->own->division.zero > 1 && role != ROLE_ROUTER && cut.dim == 0 && alone && shape.dim[0] % parts == 0 ? over : 0;
+    bool even = shape.dim[0] % place_group(here, cut.over | over) == 0;
+    return b->own->division.zero > 1 && role != ROLE_ROUTER && cut.dim == 0 && alone && even ? over : 0;
 }
 
 /* What a product reads. */
@@ -225,6 +225,15 @@ static struct node *adapted(struct build *b, const char *name, struct node *x, s
     if (b->graph->failed || !build_adapts(b, w->leaf->role)) return y;
     b->own->adapted_roles |= 1u << w->leaf->role;
     return add(b->graph, y, p.module->adapter(b, p, &(struct adapted){ name, x, w->leaf, d }));
+}
+
+/* x: [T, whole.dim[1]], or this rank's part of it. */
+static struct node *linear_cut(struct build *b, const char *name, enum role role, struct node *x, struct shape whole,
+                               bool zero, struct partition cut)
+{
+    enum weight_reads reads = role_rule[role].reads;
+    struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, whole);
+    return adapted(b, name, x, build_reads(matrix(b, name, role, whole, init, cut), reads), NULL);
 }
 
 static struct node *linear_as(struct build *b, const char *name, enum role role, enum weight_reads reads,
@@ -291,6 +300,42 @@ struct node *affine(struct build *b, bool bias, const char *name, enum role role
 {
     struct node *y = linear(b, name, role, x, out);
     return bias ? add_row(b->graph, y, build_bias(b, name, SHAPE(out))) : y;
+}
+
+int64_t build_part(const struct build *b, int64_t n)
+{
+    int ranks = place_group(&b->graph->leaves->here, OVER_TP);
+    if (n % ranks != 0)
+        graph_fail(b->graph, "train.ranks.tp: %s: %lld cannot be divided among %d ranks", b->path, (long long)n, ranks);
+    return n / ranks;
+}
+
+struct node *build_all_parts(struct build *b, struct node *x) { return all_gather(b->graph, x, OVER_TP); }
+struct node *build_mean_parts(struct build *b, struct node *x)
+{
+    int ranks = place_group(&b->graph->leaves->here, OVER_TP);
+    return ranks == 1 ? x : scale(b->graph, all_reduce(b->graph, x, OVER_TP), 1.0 / ranks);
+}
+struct node *build_shared(struct build *b, struct node *w) { return reduce_gradient(b->graph, w, OVER_TP); }
+
+static struct node *bias_part(struct build *b, const char *name, int64_t out, unsigned over)
+{
+    const char *path = build_path(b, arena_text(b->arena, "%s.bias", name), "");
+    return weight_as(b, path, ROLE_SCALAR, SHAPE(out), init_constant(0), KEPT_FLOAT,
+                     (struct partition){ .over = over });
+}
+
+struct node *affine_part(struct build *b, enum side side, bool bias, const char *name, enum role role, struct node *x,
+                         int64_t out, bool zero)
+{
+    struct graph *g = b->graph;
+    int ranks = place_group(&g->leaves->here, OVER_TP);
+    bool inputs = side == SIDE_INPUTS;
+    struct partition cut = { .dim = inputs, .over = OVER_TP };
+    if (!inputs) x = reduce_gradient(g, x, OVER_TP);
+    struct node *y = linear_cut(b, name, role, x, SHAPE(out, shape_last(x->shape) * (inputs ? ranks : 1)), zero, cut);
+    if (inputs) y = all_reduce(g, y, OVER_TP);
+    return bias ? add_row(g, y, bias_part(b, name, out, inputs ? 0 : OVER_TP)) : y;
 }
 
 struct node *low_rank(struct build *b, const char *name, enum role role, struct node *x, int rank, int64_t out)

@@ -192,6 +192,16 @@ struct node *linear_same(struct build *b, const char *name, enum role role, stru
 struct node *readout(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
 /* linear, and a bias of zeros at path "<b->path>.<name>.bias" where it is asked for. */
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out);
+/* affine of which ranks over tp have a part each (tensor parallel). OUTPUTS: x is the same for all of them, and each
+   has its part of what is made; INPUTS: each has its part of x, and all have what is made. out: of the whole. */
+enum side { SIDE_OUTPUTS, SIDE_INPUTS };
+struct node *affine_part(struct build *b, enum side side, bool bias, const char *name, enum role role, struct node *x,
+                         int64_t out, bool zero);
+/* How many of n heads or hidden values a rank has; x [N] of all of them; a weight that the parts of all share. */
+int64_t build_part(const struct build *b, int64_t n);
+struct node *build_all_parts(struct build *b, struct node *x);
+struct node *build_mean_parts(struct build *b, struct node *x);                                 /* their mean */
+struct node *build_shared(struct build *b, struct node *w);
 /* linear, or where rank is not 0 a product of two: to `rank` by "<name>_down", from there by "<name>". */
 struct node *low_rank(struct build *b, const char *name, enum role role, struct node *x, int rank, int64_t out);
 /* linear for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */

@@ -17,11 +17,14 @@ struct node *expert_affine(struct build *b, bool bias, const char *name, enum ro
     return grouped_add_row(b->graph, y, added, d->offsets);
 }
 
-/* affine, or of expert rows with a matrix and a bias each (d, else NULL). */
+/* Of all rows, each rank over tp a part of the hidden values; or of expert rows with a matrix and a bias each (d, else
+   NULL). */
 static struct node *projection(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
                                const char *name, enum role role, struct node *x, int64_t out)
 {
-    return d ? expert_affine(b, h.bias, name, role, r, d, x, out) : affine(b, h.bias, name, role, x, out);
+    enum side side = role == ROLE_FFN_DOWN ? SIDE_INPUTS : SIDE_OUTPUTS;
+    return d ? expert_affine(b, h.bias, name, role, r, d, x, out)
+             : affine_part(b, side, h.bias, name, role, x, out, false);
 }
 
 /* Whoever looks at a router sees what experts write before gates. */
@@ -43,6 +46,7 @@ static struct node *layers_of(struct build *b, struct hidden h, const struct rou
                               struct node *u)
 {
     struct pick act = h.activation;
+    if (!d) build_part(b, h.width);
     struct node *gate = module_traits(act).gated ? projection(b, h, r, d, "gate", ROLE_FFN_GATE, u, h.width) : NULL,
                 *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width);                  /* [T,F] or [R,F] */
     if (!d && gate) gate = build_convolved(b, CONV_HIDDEN, "gate", gate);

@@ -290,6 +290,34 @@ static void check_adapter(const struct model_conf *model, const struct train_con
                     c->constraint.module->name, p.module->name);
 }
 
+/* What ranks that divide heads and hidden values need. */
+static void check_heads(const struct model_conf *model, const struct train_conf *c, int ranks,
+                        struct problems *problems)
+{
+    static const char key[] = "train.ranks.tp";
+    const char *why = NULL;
+    for (int i = 0; i < model->attention.n; i++) {
+        struct traits t = module_traits(model->attention.pick[i]);
+        if (!t.divides) why = "attention, of which 'gqa' can with keys = all, no value, temperature, experts, sink and "
+                              "qk_clip, gate none or head, qk_norm of each head";
+        else if (t.heads % ranks || t.kv_heads % ranks) why = "heads and kv_heads into equal parts";
+    }
+    for (int i = 0; i < model->conv.n; i++)
+        if (strcmp(model->conv.pick[i].module->name, "none")) why = "short convolutions";
+    for (int i = 0; i < model->position.n; i++)
+        if (model->position.pick[i].module->bias) why = "biases by position";
+    for (int i = 0; i < c->monitors.n; i++) {
+        const struct module *m = c->monitors.pick[i].module;
+        if (m->watch_attention) why = "monitored heads";
+        if (m->watch_update || m->watch_weight) why = "monitored weights";
+    }
+    if (!module_traits(c->optim).elementwise) why = "matrices of an optimizer that does not take values one by one";
+    if (c->fp8.module->product) why = "products in FP8";
+    if (model->adapter.module->adapter) why = "matrices with adapters";
+    if (c->constraint.module->constrain) why = "matrices that train.constraint holds";
+    if (why) problem_add(problems, key, "%d: ranks cannot divide %s; it must be 1", ranks, why);
+}
+
 /* What reads weights of which a rank has a part, and knows it not. */
 static void check_ranks(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
 {
@@ -304,6 +332,7 @@ static void check_ranks(const struct model_conf *model, const struct train_conf 
                     d.zero, c->constraint.module->name);
     if (parts && clips)
         problem_add(problems, "train.ranks.zero", "%d: qk_clip shrinks heads of whole matrices; it must be 1", d.zero);
+    if (d.mesh.size[AXIS_TP] > 1) check_heads(model, c, d.mesh.size[AXIS_TP], problems);
     if ((parts || d.mesh.size[AXIS_EP] > 1) && model->adapter.module->adapter)
         problem_add(problems, parts ? "train.ranks.zero" : "train.ranks.ep",
                     "%d: adapter = '%s' adds to whole matrices; it must be 1",

@@ -35,6 +35,8 @@ struct traits {
     bool names;    /* keys: an index names them by position, so that caches keep all, whatever the mask */
     int index_rotated;                                      /* keys: of a head of its indexer, likewise */
     int window, chunk;                                      /* mask: as struct mask */
+    bool divides;    /* attention: ranks can divide its heads (tensor parallel) */
+    bool norms_all;                                         /* qk_norm: over the heads of a token, not each by itself */
     bool clips;    /* attention: in training it makes weights of queries and keys smaller, beside the optimizer */
     bool tied;    /* head: its matrix is the embedding's */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */

@@ -14,10 +14,13 @@ enum backend_kind variant_backend(const struct variant *v)
 int variant_mesh(const struct variant *v, int ranks, struct mesh *out, struct err *e)
 {
     struct train_conf train;
+    struct model_conf model;
     struct problems problems = { 0 };
     struct arena *arena = arena_new();
     struct division d;
+    model_load(json_object_get(v->config, "model"), arena, &model, &problems);
     train_load(json_object_get(v->config, "train"), arena, &train, &problems);
+    if (problems.n == 0) conf_agree(&model, &train, &problems);
     int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text)
                              : train_division(&train, ranks, &d, e);
     problems_free(&problems);
@@ -34,7 +37,7 @@ static int divide_axis(struct study *s, const char *word, struct err *e)
     bool whole = sscanf(word, "%7[a-z]=%d%c", name, &size, &rest) == 2 && size > 0;
     while (axis < AXES && strcmp(axis_name[axis], name)) axis++;
     if (!whole || axis == AXES)
-        return err_set(e, "'%s': must be an axis and how many ranks it has, as ep=4; axes are dp, ep, pp", word);
+        return err_set(e, "'%s': must be an axis and how many ranks it has, as ep=4; axes are dp, ep, tp, pp", word);
     for (int v = 0; v < s->n_variants; v++)
         json_object_set_new(json_object_get(json_object_get(s->variant[v].config, "train"), "ranks"), name,
                             json_integer(size));
