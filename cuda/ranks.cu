@@ -195,7 +195,7 @@ static __global__ void __launch_bounds__(BLOCK) ranks_find(struct route c, struc
 }
 
 /* -1: it has none */
-static __device__ inline int64_t slot_of(const struct slots &s, int64_t row)
+static __device__ inline int slot_of(const struct slots &s, int64_t row)
 {
     int low = 0, high = s.n;                                /* start[low] <= row < start[high] */
     if (row >= s.start[high]) return -1;
@@ -204,18 +204,18 @@ static __device__ inline int64_t slot_of(const struct slots &s, int64_t row)
         if (s.start[k] <= row) low = k;
         else high = k;
     }
-    return row + s.ahead[low];
+    return (int)row + s.ahead[low];
 }
 
 /* Rows to their slots: those for others to be sent, those that stay to where others' will come. */
 ROWS_KERNEL ranks_pack(struct rows r, struct slots s, struct view x, struct view sent, struct view come, int me)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
-        int64_t slot = slot_of(s, w.row);
+        int slot = slot_of(s, w.row);
         if (slot < 0) continue;
         struct view to = slot / s.room == me ? come : sent;
         for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES)
-            row_store(to, slot * r.d, c, w.d, row_load(x, w.row * r.d, c, w.d, 0));
+            row_store(to, (int64_t)slot * r.d, c, w.d, row_load(x, w.row * r.d, c, w.d, 0));
     }
 }
 
@@ -223,10 +223,10 @@ ROWS_KERNEL ranks_pack(struct rows r, struct slots s, struct view x, struct view
 ROWS_KERNEL ranks_unpack(struct rows r, struct slots s, struct view come, struct sum y)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
-        int64_t slot = slot_of(s, w.row);
+        int slot = slot_of(s, w.row);
         for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) {
             struct eight row = {};
-            if (slot >= 0) row = row_load(come, slot * r.d, c, w.d, 0);
+            if (slot >= 0) row = row_load(come, (int64_t)slot * r.d, c, w.d, 0);
             row_add(y, w.row * r.d, c, w.d, row);
         }
     }

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Several ranks, each with an emulated GPU: what NCCL adds and deals out gives the numbers of one rank, the same bits
-# recorded as a graph or not and in any order of streams; a rank that dies is named.
+# Several ranks, each with an emulated GPU: what NCCL adds, deals out and passes on gives the numbers of one rank, the
+# same bits recorded as a graph or not and in any order of streams; experts of other ranks likewise, and a choice for
+# which there is no room is named; a rank that dies, too.
 set -eu
 . "$(dirname "$0")/study.sh"
 needs_ranks
-export PTXHOST_DEVICES=3
+export PTXHOST_DEVICES=4
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
@@ -21,8 +22,10 @@ LUA
 
 ranks() { mpirun --oversubscribe -np "$@" --progress none; }
 
-for n in 2 3; do leaves 0 mpirun --oversubscribe -np $n "$(dirname "$sluice")/test_comm" gpus; done
-echo "sums, maxima and broadcasts between 2 and 3 GPUs"
+for n in 2 3 4; do leaves 0 mpirun --oversubscribe -np $n "$(dirname "$sluice")/test_comm" gpus; done
+echo "sums, maxima, broadcasts and exchanges between 2 to 4 GPUs, and of groups of a grid of 4"
+leaves 0 mpirun --oversubscribe -np 4 "$(dirname "$sluice")/test_cuda_ops" ranks
+echo "ops of ranks on 4 GPUs have the bits of the CPU"
 
 leaves 7 env PTXHOST_DEVICES=1 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out shared
 says 'ranks 0 and 1 of 2 have the same GPU, ptxhost sm_80'
@@ -34,10 +37,25 @@ look equal ranks/s launched/s
 leaves 0 env PTXHOST_SEED=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out shuffled --progress none
 look equal ranks/s shuffled/s
 leaves 0 ranks 2 "$sluice" run study.lua --out offloaded --set train.offload=true
-for run in alone ranks offloaded; do mv $run/s/base-* $run/s/base; done
+
+# ---- experts of other ranks ----
+leaves 0 ranks 2 "$sluice" run study.lua --out experts --ranks ep=2
+leaves 0 env SLUICE_CUDA_GRAPH=off PTXHOST_SEED=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out sent \
+    --ranks ep=2 --progress none
+look equal experts/s sent/s
+leaves 0 ranks 4 "$sluice" run study.lua --out grid --ranks 'dp=2 ep=2'
+leaves 0 env SLUICE_CUDA_GRAPH=off mpirun --oversubscribe -np 4 "$sluice" run study.lua --out dealt \
+    --ranks 'dp=2 ep=2' --progress none
+look equal grid/s dealt/s
+leaves 7 ranks 2 "$sluice" run study.lua --out narrow --ranks ep=2 --set train.ranks.room=1
+says 'train.ranks.room leaves room for 32 from each'
+
+for run in alone ranks offloaded experts grid; do mv $run/s/base-* $run/s/base; done
 look near ranks/s offloaded/s 0 >/dev/null
 near=$(look near alone/s ranks/s 1e-5)
-echo "2 GPUs: losses differ from one's by $near"
+experts=$(look near alone/s experts/s 1e-5)
+grid=$(look near alone/s grid/s 1e-5)
+echo "2 GPUs: losses differ from one's by $near, with experts on each by $experts; 4 GPUs with both: by $grid"
 
 # ---- a rank dies while the other waits for its part of an exchange ----
 SLUICE_COMM_TIMEOUT=20 PTXHOST_NCCL_TIMEOUT=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out dead \

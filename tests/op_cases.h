@@ -5,6 +5,7 @@
 #include "op_check.h"
 #include "op_cases_basic.h"
 #include "op_cases_products.h"
+#include "op_cases_ranks.h"
 #include "op_cases_recurrent.h"
 #include "op_cases_routing.h"
 #include "op_cases_sparse.h"
@@ -19,5 +20,6 @@
 CASES(BENCH_BUILD)
 LARGE_CASES(BENCH_BUILD)
 WAVE_CASES(BENCH_BUILD)
+RANK_CASES(BENCH_BUILD)
 
 #endif

@@ -20,7 +20,7 @@
    again before backward, which finds NaN in all inputs and outputs that the op does not say it reads.
 
    Tensors of a bench lie in memory of the host. A backend with a memory of its own gets copies of them for each
-   call. */
+   call. Where there are several ranks each has other values. */
 #ifndef SLUICE_OP_CHECK_H
 #define SLUICE_OP_CHECK_H
 
@@ -180,7 +180,7 @@ static inline struct tensor tensor_new(const struct bench *b, struct shape shape
     return t;
 }
 
-/* Values depend on the stream and the place alone, and are those of bf16, so that both formats start equal. */
+/* Values depend on the rank, the stream and the place alone, and are those of bf16: both formats start equal. */
 static inline void tensor_normal(const struct tensor *t, int stream)
 {
     enum { PIECE = 1024 };
@@ -190,7 +190,8 @@ static inline void tensor_normal(const struct tensor *t, int stream)
     struct tensor half = { .data = narrow, .shape = SHAPE(PIECE), .format = FORMAT_BF16 };
     for (int64_t at = 0, all = shape_count(t->shape); at < all; at += PIECE) {
         int64_t n = all - at < PIECE ? all - at : PIECE;
-        key_normals((struct key){ 7, PURPOSE_TEST, (uint64_t)stream, 0 }, (uint64_t)at, n, 0, normal);
+        key_normals((struct key){ 7, PURPOSE_TEST, (uint64_t)stream, (uint64_t)comm_here()->rank }, (uint64_t)at, n, 0,
+                    normal);
         for (int64_t i = 0; i < n; i++) row[i] = normal[i];
         row_narrow(&half, 0, n, row);
         real *to = row_write(t, at, n, row);
@@ -237,6 +238,7 @@ static inline void bench_open(struct bench *b, const struct op_case *c, bool bf1
     *b = (struct bench){ .leaves = leaves_new(), .bf16 = bf16, .backend = bench_on.backend, .device = bench_on.device,
                          .step = { 1, 0, 1 } };
     if (!b->device) b->device = b->backend->open(threads);
+    b->leaves->here = comm_here()->place;
     b->graph = graph_new(b->leaves);
     bench_rules = 0;
     const struct node *n = b->node = c->build(b->graph);

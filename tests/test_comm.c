@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "backend/backend.h"
+#include "graph/ops.h"
 
 static const char *self;
 
@@ -228,16 +229,12 @@ static void exchange(void)
 
 /* The same between GPUs: sums, maxima (more than go at a time), and what one has, each beside the others until they
    meet. */
-static void exchange_on_gpus(void)
+static void all_gpus(const struct backend *b, void *gpu)
 {
     enum { N = 300001, SUMS = 0, MAXES = 1, DEALT = 2 };
     const struct comm *c = comm_here();
-    struct err e;
-    const struct backend *b = backend_find(BACKEND_CUDA, &e);
-    if (!b) fprintf(stderr, "%s\n", e.text), exit(7);
-    void *gpu = b->open(1), *memory[3];
+    void *memory[3];
     float *x = xmalloc(N * sizeof *x);
-    draw();
     for (int k = 0; k < 3; k++) {
         memory[k] = b->alloc(gpu, N * sizeof *x);
         for (int i = 0; i < N; i++) x[i] = k == MAXES ? unlike(i) : value(c->rank, i);
@@ -259,8 +256,83 @@ static void exchange_on_gpus(void)
         }
         b->release(gpu, memory[k], N * sizeof *x);
     }
-    b->close(gpu);
     free(x);
+}
+
+/* Sums, maxima and broadcasts of the rows and the columns of a grid of 2 by 2, and of all of it, at once; then what is
+   alone keeps what it has. */
+static void groups_of_gpus(const struct backend *b, void *gpu)
+{
+    enum { N = 33 };
+    static const unsigned over[] = { OVER_EP, OVER_DP | OVER_TP, OVER_DATA };
+    const struct place *here = &comm_here()->place;
+    struct { float sum[N], largest[N], dealt[N]; } x[3], *memory = b->alloc(gpu, sizeof x);
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < N; i++) x[k].sum[i] = x[k].largest[i] = x[k].dealt[i] = value(here->rank, i + k);
+    b->put(gpu, memory, x, sizeof x);
+    for (int k = 0; k < 3; k++) {
+        b->reduce(gpu, memory[k].sum, N, REDUCE_SUM, over[k]);
+        b->reduce(gpu, memory[k].largest, N, REDUCE_MAX, over[k]);
+        b->broadcast(gpu, memory[k].dealt, sizeof x->dealt, place_member(here, over[k], 1), over[k]);
+    }
+    b->reduce(gpu, memory->sum, N, REDUCE_SUM, OVER_CP);
+    b->broadcast(gpu, memory->dealt, sizeof x->dealt, here->rank, 0);
+    b->meet(gpu);
+    b->get(gpu, x, memory, sizeof x);
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < N; i++) {
+            float sum = 0, most = -INFINITY;
+            for (int m = 0; m < place_group(here, over[k]); m++) {
+                float other = value(place_member(here, over[k], m), i + k);
+                sum += other;
+                most = fmaxf(most, other);
+            }
+            expect(fabsf(x[k].sum[i] - sum) <= 1e-6f, "a sum of a group of GPUs", i);
+            expect(x[k].largest[i] == most, "a maximum of a group of GPUs", i);
+            expect(x[k].dealt[i] == value(place_member(here, over[k], 1), i + k), "a broadcast to a group of GPUs", i);
+        }
+    b->release(gpu, memory, sizeof x);
+}
+
+/* Rows of all of a group, each of which has sent its own to every other. */
+static void gather_on_gpus(const struct backend *b, void *gpu, unsigned over)
+{
+    enum { N = 10007 };
+    const struct place *here = &comm_here()->place;
+    int n = place_group(here, over);
+    struct over_attr at = { over, n };
+    float *x = xmalloc((size_t)n * N * sizeof *x), *from = b->alloc(gpu, N * sizeof *x),
+          *to = b->alloc(gpu, (size_t)n * N * sizeof *x);
+    struct tensor in = { .data = from, .shape = SHAPE(N), .format = FORMAT_REAL },
+                  out = { .data = to, .shape = SHAPE(n * N), .format = FORMAT_REAL };
+    for (int i = 0; i < N; i++) x[i] = value(here->rank, i);
+    b->put(gpu, from, x, N * sizeof *x);
+    b->kernels(OP_all_gather)->forward(&(struct args){ .attr = &at, .n_in = 1, .in = &in, .out = &out, .device = gpu });
+    b->get(gpu, x, to, (size_t)n * N * sizeof *x);
+    for (int i = 0; i < n * N; i++)
+        expect(x[i] == value(place_member(here, over, i / N), i % N), "an exchange between GPUs", i);
+    b->release(gpu, from, N * sizeof *x);
+    b->release(gpu, to, (size_t)n * N * sizeof *x);
+    free(x);
+}
+
+static void exchange_on_gpus(void)
+{
+    struct err e;
+    const struct backend *b = backend_find(BACKEND_CUDA, &e);
+    bool grid = comm_here()->ranks == 4;
+    if (!b) fprintf(stderr, "%s\n", e.text), exit(7);
+    if (grid) comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_DP] = 2 } });
+    void *gpu = b->open(1);
+    draw();
+    all_gpus(b, gpu);
+    gather_on_gpus(b, gpu, OVER_ALL);
+    if (grid) {
+        groups_of_gpus(b, gpu);
+        gather_on_gpus(b, gpu, OVER_EP);
+        gather_on_gpus(b, gpu, OVER_DP);
+    }
+    b->close(gpu);
 }
 
 static void part_ways(const char *word)

@@ -5,6 +5,7 @@
        test_cuda_ops rope topk     those of these ops, each named before it runs
        test_cuda_ops sample        every third, with SLUICE_FULL all
        test_cuda_ops waves ...     instead of them those of op_cases_waves.h, forward and backward once
+       test_cuda_ops ranks ...     instead of them, launched by mpirun, those of op_cases_ranks.h, to equal bits
 
    Integers must be equal. Floats may differ as tolerance() says. The last line is a digest of all bits that the GPU
    gave, which is the same for every order in which it may run its threads. */
@@ -14,11 +15,12 @@
 #include <float.h>
 
 static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE){ 0 } },
-                            cases_of_waves[] = { WAVE_CASES(BENCH_CASE){ 0 } };
+                            cases_of_waves[] = { WAVE_CASES(BENCH_CASE){ 0 } },
+                            cases_of_ranks[] = { RANK_CASES(BENCH_CASE){ 0 } };
 
 static struct hash digest;
 static int differing;
-static bool waves;
+static bool waves, ranks;
 static int every = 1;
 
 /* One case on both. */
@@ -40,6 +42,7 @@ static double largest(const struct tensor *t, int64_t from, int64_t to)
 static double tolerance(const struct pair *p, const struct tensor *t, double all, double row)
 {
     bool product = op_all[p->is->op]->cost != NULL;
+    if (ranks) return 0;
     double share = t->format == FORMAT_BF16 || (p->cpu.bf16 && product) ? 1.0 / 128 : 1e-5;
     return share * ((product ? all : row + all / 100) + 0.01) + (product ? 16 * FLT_EPSILON : 0);
 }
@@ -161,7 +164,7 @@ static void test_parity(void **state)
     (void)state;
     char text[33];
     int tried = 0, seen = 0;
-    for (const struct op_case *c = waves ? cases_of_waves : cases; c->name; c++) {
+    for (const struct op_case *c = ranks ? cases_of_ranks : waves ? cases_of_waves : cases; c->name; c++) {
         if (seen++ % every != 0 || !bench_is_asked(c)) continue;
         check(c, "float", false, false);
         check(c, "bf16", true, false);
@@ -174,12 +177,26 @@ static void test_parity(void **state)
     assert_int_equal(differing, 0);
 }
 
+/* Of 4, two grids of two. */
+static int join_ranks(void)
+{
+    struct err e;
+    if (comm_join(&e)) return fprintf(stderr, "%s\n", e.text), -1;
+    int all = comm_here()->ranks, dp = all == 4 ? 2 : 1;
+    comm_divide(&(struct mesh){ .size = { [AXIS_EP] = all / dp, [AXIS_DP] = dp } });
+    return 0;
+}
+
 int main(int n, char **name)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_parity) };
     bool sample = n > 1 && strcmp(name[1], "sample") == 0;
     waves = n > 1 && strcmp(name[1], "waves") == 0;
+    ranks = n > 1 && strcmp(name[1], "ranks") == 0;
     if (sample && !getenv("SLUICE_FULL")) every = 3;
-    bench_words = name + (n > 0) + (waves || sample);
-    return cmocka_run_group_tests(tests, open_devices, close_devices);
+    bench_words = name + (n > 0) + (waves || sample || ranks);
+    if (ranks && join_ranks()) return 7;
+    int failed = cmocka_run_group_tests(tests, open_devices, close_devices);
+    comm_leave();
+    return failed;
 }

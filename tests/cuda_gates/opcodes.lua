@@ -59,7 +59,8 @@ local exceptions = {
         step_fold step_lengths step_move step_radius step_tangent step_turn sum_by_position update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
         assign_forward cache_rows choose_tokens collision_rate_insert conv1d_past count_group cross_entropy_rows
-        delta_rule_forward drop_pairs embed_forward ngram_rows sort_count sort_scatter threshold_forward ]] },
+        delta_rule_forward drop_pairs embed_forward ngram_rows ranks_count sort_count sort_scatter
+        threshold_forward ]] },
     { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64")
       or i.opcode:find("^rem%.[us]64") end, kernels = [[
         carry_on choice_mean dion_gradient drop_weightless fill_constant fill_diagonal hash_experts
