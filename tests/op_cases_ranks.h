@@ -49,6 +49,7 @@ static inline struct node *rank_moved(struct graph *g, int op, struct node *x, i
 #define RANK_CASES(CASE) \
     CASE(all_gather, small, all_gather(g, act_in(g, 3, 5), OVER_EP)) \
     CASE(all_gather, large, all_gather(g, real_in(g, 70, 4, 40), OVER_ALL)) \
+    CASE(regather, odd, regather(g, act_in(g, 37, 133), OVER_EP)) \
     CASE(all_reduce, small, all_reduce(g, real_in(g, 1), OVER_EP)) \
     CASE(all_reduce, odd, all_reduce(g, act_in(g, 37, 133), OVER_EP)) \
     CASE(all_reduce, large, all_reduce(g, act_in(g, 70, 4, 40), OVER_ALL)) \

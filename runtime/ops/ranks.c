@@ -263,16 +263,18 @@ VERB struct node *from_experts(struct graph *g, struct node *y, struct node *cou
 
 /* work: room for the rows that may come to a rank, twice: by rank as they are sent or come, and as they are added to a
    gradient. */
-static int moved_infer(struct node *n, bool to_experts)
+static int moved_infer(struct node *n, bool to_experts, struct err *e)
 {
     const struct exchange_counts_attr *at = n->attr;
     struct shape in = n->in[0]->shape, out = SHAPE(at->rows, shape_last(in)), most = to_experts ? out : in;
+    if (most.dim[0] < in.dim[0] || most.dim[0] < out.dim[0])
+        return err_set(e, "%lld rows: experts have less room than a rank sends", (long long)at->rows);
     node_value(n, n->in[0]->dtype, out);
     for (int i = 0; i < 2; i++) node_work(n, n->in[0]->dtype, most);
     return 0;
 }
-static int to_experts_infer(struct node *n, struct err *e) { return (void)e, moved_infer(n, true); }
-static int from_experts_infer(struct node *n, struct err *e) { return (void)e, moved_infer(n, false); }
+static int to_experts_infer(struct node *n, struct err *e) { return moved_infer(n, true, e); }
+static int from_experts_infer(struct node *n, struct err *e) { return moved_infer(n, false, e); }
 
 /* What goes where: `to` has n rows for each expert of each rank, `from` likewise comes. */
 struct counts { int64_t ranks, mine; const int32_t *to, *from; };

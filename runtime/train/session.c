@@ -26,11 +26,12 @@ int64_t session_sequences(const struct session *s)
     return place_group(&comm_here()->place, OVER_SEQUENCES) * s->batch;
 }
 
-/* What this rank has of a micro-batch. */
+/* What this rank has of a micro-batch. Alone it has all of it, whatever is asked of ranks: who looks at a model has
+   none. */
 static int divide(struct session *s, struct err *e)
 {
-    struct division d;
-    if (train_division(&s->train, comm_here()->ranks, &d, e)) return -1;
+    struct division d = { .mesh = { { 0 } } };
+    if (comm_here()->ranks > 1 && train_division(&s->train, comm_here()->ranks, &d, e)) return -1;
     comm_divide(&d.mesh);
     s->batch = s->train.batch / s->train.micro / place_group(&comm_here()->place, OVER_SEQUENCES);
     return 0;
