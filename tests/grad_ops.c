@@ -120,16 +120,6 @@ static void test_gradients(void **state)
     assert_true(tried > 0);
 }
 
-/* What ranks tell each other: test_mesh. */
-static bool is_of_ranks(int op)
-{
-#define NUMBER(name, signature) OP_##name,
-    static const int of_ranks[] = { RANK_OPS(NUMBER) };
-    bool is = false;
-    for (int i = 0; i < COUNT(of_ranks); i++) is |= of_ranks[i] == op;
-    return is;
-}
-
 static void test_no_op_without_a_case(void **state)
 {
     (void)state;

@@ -22,4 +22,14 @@ LARGE_CASES(BENCH_BUILD)
 WAVE_CASES(BENCH_BUILD)
 RANK_CASES(BENCH_BUILD)
 
+/* What ranks tell each other: test_mesh, and op_cases_ranks.h on GPUs. */
+static inline bool is_of_ranks(int op)
+{
+#define NUMBER(name, signature) OP_##name,
+    static const int of_ranks[] = { RANK_OPS(NUMBER) };
+    bool is = false;
+    for (int i = 0; i < COUNT(of_ranks); i++) is |= of_ranks[i] == op;
+    return is;
+}
+
 #endif

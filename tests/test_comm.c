@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "backend/backend.h"
+#include "launch.h"
 #include "graph/ops.h"
 
 static const char *self;
@@ -366,45 +367,19 @@ static int be_rank(const char *word)
 
 /* ---- launching them ---- */
 
-/* Gives mpirun's exit code; what the ranks said is in text. What MPI does not free at its end is not ours to find. */
-static int launch(int ranks, const char *word, char text[8192])
-{
-    char command[1024];
-    snprintf(command, sizeof command, "ASAN_OPTIONS=detect_leaks=0 SLUICE_COMM_TIMEOUT=%d OMPI_ALLOW_RUN_AS_ROOT=1 "
-                                      "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -np %d '%s' %s 2>&1",
-                                      strcmp(word, "exchange") == 0 ? 60 : 2,
-             ranks, self, word);
-    FILE *out = popen(command, "r");
-    assert_non_null(out);
-    size_t n = fread(text, 1, 8191, out);
-    text[n] = 0;
-    int status = pclose(out);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static bool can_launch(void)
-{
-    char object[4096];
-    const char *slash = strrchr(self, '/');
-    snprintf(object, sizeof object, "%.*slibsluice_mpi.so", slash ? (int)(slash + 1 - self) : 0, self);
-    return access(object, F_OK) == 0 && system("command -v mpirun >/dev/null") == 0;
-}
-
 static void test_exchange(void **state)
 {
     char text[8192];
     (void)state;
     for (int ranks = 2; ranks <= MOST; ranks++) {
-        int code = launch(ranks, "exchange", text), right = 0;
-        for (const char *at = text; (at = strstr(at, "all is right")) != NULL; at++) right++;
-        if (code != 0 || right != ranks) fail_msg("%d ranks: exit code %d\n%s", ranks, code, text);
+        if (!launched_right(self, ranks, "exchange", text)) fail_msg("%d ranks: %s", ranks, text);
     }
 }
 
 static void parts(const char *word, int code, const char *says)
 {
     char text[8192];
-    int got = launch(3, word, text);
+    int got = launch(self, 3, word, 2, text);
     if (got != code || !strstr(text, says))
         fail_msg("%s: exit code %d, not %d, or nothing says '%s'\n%s", word, got, code, says, text);
 }
@@ -426,7 +401,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_look), cmocka_unit_test(test_alone) };
     const struct CMUnitTest launched[] = { cmocka_unit_test(test_exchange), cmocka_unit_test(test_failures) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (can_launch()) return failed + cmocka_run_group_tests_name("launched", launched, NULL, NULL);
+    if (can_launch(self)) return failed + cmocka_run_group_tests_name("launched", launched, NULL, NULL);
     fprintf(stderr, "mpirun or libsluice_mpi.so is missing: ranks are not tested\n");
     return failed ? failed : 77;
 }

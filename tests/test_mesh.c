@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <math.h>
-#include <unistd.h>
 #include <cmocka.h>
 #include "graph/ops.h"
+#include "launch.h"
 #include "plan/plan.h"
 
 static const char *self;
@@ -287,22 +287,10 @@ static int be_rank(void)
 
 static void test_ranks(void **state)
 {
-    char object[4096], command[4500], text[8192];
-    const char *slash = strrchr(self, '/');
-    int right = 0;
+    char text[8192];
     (void)state;
-    snprintf(object, sizeof object, "%.*slibsluice_mpi.so", slash ? (int)(slash + 1 - self) : 0, self);
-    if (access(object, F_OK) != 0 || system("command -v mpirun >/dev/null") != 0) skip();
-    snprintf(command, sizeof command,
-             "ASAN_OPTIONS=detect_leaks=0 SLUICE_COMM_TIMEOUT=60 OMPI_ALLOW_RUN_AS_ROOT=1 "
-             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -np %d '%s' ranks 2>&1", RANKS, self);
-    FILE *out = popen(command, "r");
-    assert_non_null(out);
-    size_t n = fread(text, 1, sizeof text - 1, out);
-    text[n] = 0;
-    int status = pclose(out);
-    for (const char *at = text; (at = strstr(at, "all is right")) != NULL; at++) right++;
-    if (status != 0 || right != RANKS) fail_msg("status %d\n%s", status, text);
+    if (!can_launch(self)) skip();
+    if (!launched_right(self, RANKS, "ranks", text)) fail_msg("%s", text);
 }
 
 int main(int n, char **word)
