@@ -33,6 +33,7 @@ static struct {
 } open;
 static float *parts; static size_t room;                    /* of the others, for the sum of this rank's part */
 static bool joined;
+static char (*name)[MPI_MAX_PROCESSOR_NAME + 16];           /* of each rank: its number, and its machine if another */
 
 /* ---- failures ---- */
 
@@ -70,7 +71,7 @@ static _Noreturn void fail_waiting(void)
     for (int r = 0; r < here.ranks; r++) {
         bool waits = false;
         for (int i = 0; i < open.n; i++) waits |= open.message[i].peer == r && open.request[i] != MPI_REQUEST_NULL;
-        if (waits && n < 300) n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", ranks++ ? ", " : "", r);
+        if (waits && n < 300) n += snprintf(text + n, sizeof text - (size_t)n, "%s%s", ranks++ ? ", " : "", name[r]);
     }
     char whole[700];
     snprintf(whole, sizeof whole,
@@ -302,15 +303,15 @@ static void take(const struct parcel *p, int channel)
 {
     MPI_Request request[pieces_of(p)];
     double until = clock_seconds() + here.patience;
-    char text[200];
+    char text[500];
     post_pieces(p, p->data, channel, true, request);
     for (int looks = 0, done = 0; ; looks++) {
         check(MPI_Testall(pieces_of(p), request, &done, MPI_STATUSES_IGNORE));
         if (done) return;
         look_underway();
         if (clock_seconds() > until) {
-            snprintf(text, sizeof text, "rank %d did not answer within %g s in a channel; it may have died: see its "
-                                        "messages above", p->peer, here.patience);
+            snprintf(text, sizeof text, "rank %s did not answer within %g s in a channel; it may have died: see its "
+                                        "messages above", name[p->peer], here.patience);
             fail(text);
         }
         pause_before(looks);
@@ -337,6 +338,7 @@ static void leave(void)
     free(open.message);
     free(open.status);
     free(open.done);
+    free(name);
 }
 
 /* So does MPI_Init for one that never comes. */
@@ -380,6 +382,22 @@ static void look_around(int *local, int *locals)
     MPI_Comm_free(&machine);
 }
 
+static void name_ranks(int rank, int ranks)
+{
+    enum { MOST = MPI_MAX_PROCESSOR_NAME };
+    char its[MOST] = "", *machine = xcalloc((size_t)ranks, MOST);
+    int length;
+    name = xcalloc((size_t)ranks, sizeof *name);
+    MPI_Get_processor_name(its, &length);
+    MPI_Allgather(its, MOST, MPI_CHAR, machine, MOST, MPI_CHAR, MPI_COMM_WORLD);
+    for (int r = 0; r < ranks; r++) {
+        const char *where = machine + (size_t)r * MOST;
+        bool other = strcmp(where, machine + (size_t)rank * MOST) != 0;
+        snprintf(name[r], sizeof *name, "%d%s%s", r, other ? " on " : "", other ? where : "");
+    }
+    free(machine);
+}
+
 static struct comm *join(int rank, int ranks, double patience, struct err *e)
 {
     static const char how[] = "launch with 'mpirun -np 4 sluice run ...' or 'srun --mpi=pmix -n 4 sluice run ...'";
@@ -402,6 +420,7 @@ static struct comm *join(int rank, int ranks, double patience, struct err *e)
                           .reduce = reduce, .exchange = exchange, .give = give, .take = take,
                           .leave = leave };
     look_around(&here.local, &here.locals);
+    name_ranks(rank, ranks);
     check(MPI_Comm_dup(MPI_COMM_WORLD, &channels));
     MPI_Comm_set_errhandler(channels, MPI_ERRORS_RETURN);
     make_room(2 * ranks);
