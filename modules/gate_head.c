@@ -18,8 +18,7 @@ static struct node *build(struct build *b, struct pick self, enum gated at, stru
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     if (at != (enum gated)c->on) return x;
-    int64_t heads = x->shape.dim[1] * place_group(&g->leaves->here, OVER_TP);
-    struct node *open = sigmoid(g, affine_part(b, SIDE_OUTPUTS, false, "gate", ROLE_GATE, u, heads, c->zero)),
+    struct node *open = sigmoid(g, linear_of_heads(b, "gate", ROLE_GATE, u, x->shape.dim[1], c->zero)),
                 *gate = scale(g, open, c->mult);            /* [T,H] */
     build_row_metric(b, "head_gate_mean", build_all_parts(b, mean_rows(g, build_present(b, gate, 0))), "", BETTER_NONE,
                      "mean gate of each head");             /* [H] */

@@ -338,6 +338,13 @@ struct node *affine_part(struct build *b, enum side side, bool bias, const char 
     return bias ? add_row(g, y, bias_part(b, name, out, inputs ? 0 : OVER_TP)) : y;
 }
 
+struct node *linear_of_heads(struct build *b, const char *name, enum role role, struct node *u, int64_t heads,
+                             bool zero)
+{
+    int ranks = place_group(&b->graph->leaves->here, OVER_TP);
+    return affine_part(b, SIDE_OUTPUTS, false, name, role, u, heads * ranks, zero);
+}
+
 struct node *low_rank(struct build *b, const char *name, enum role role, struct node *x, int rank, int64_t out)
 {
     if (rank == 0) return linear(b, name, role, x, out);

@@ -197,6 +197,9 @@ struct node *affine(struct build *b, bool bias, const char *name, enum role role
 enum side { SIDE_OUTPUTS, SIDE_INPUTS };
 struct node *affine_part(struct build *b, enum side side, bool bias, const char *name, enum role role, struct node *x,
                          int64_t out, bool zero);
+/* Of the stream something for each of the heads that this rank has, which are so many. */
+struct node *linear_of_heads(struct build *b, const char *name, enum role role, struct node *u, int64_t heads,
+                             bool zero);
 /* How many of n heads or hidden values a rank has; x [N] of all of them; a weight that the parts of all share. */
 int64_t build_part(const struct build *b, int64_t n);
 struct node *build_all_parts(struct build *b, struct node *x);
