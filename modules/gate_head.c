@@ -23,8 +23,7 @@ static struct node *build(struct build *b, struct pick self, enum gated at, stru
     build_row_metric(b, "head_gate_mean", build_all_parts(b, mean_rows(g, build_present(b, gate, 0))), "", BETTER_NONE,
                      "mean gate of each head");             /* [H] */
     build_row_metric(b, "head_gate_sat", build_mean_parts(b, outside(g, build_present(b, open, 0.5), 0.05, 0.95)), "",
-                     BETTER_NONE,
-                     "share of sigmoids below 0.05 or above 0.95");
+                     BETTER_NONE, "share of sigmoids below 0.05 or above 0.95");
     return mul_heads(g, x, gate);
 }
 
