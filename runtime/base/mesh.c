@@ -3,15 +3,15 @@
 
 #include <stdio.h>
 
-#define AXIS_NAME(upper, name, about) name,
+#define AXIS_NAME(upper, name) name,
 const char *const axis_name[AXES] = { AXIS_LIST(AXIS_NAME) };
 
-static int size_of(const struct mesh *l, int axis) { return l->size[axis] > 0 ? l->size[axis] : 1; }
+static int size_of(const struct mesh *m, int axis) { return m->size[axis] > 0 ? m->size[axis] : 1; }
 
-int mesh_ranks(const struct mesh *l)
+int mesh_ranks(const struct mesh *m)
 {
     int ranks = 1;
-    for (int a = 0; a < AXES; a++) ranks *= size_of(l, a);
+    for (int a = 0; a < AXES; a++) ranks *= size_of(m, a);
     return ranks;
 }
 
@@ -46,10 +46,10 @@ int place_member(const struct place *p, unsigned over, int i)
     return member;
 }
 
-const char *mesh_text(const struct mesh *l, char out[64])
+const char *mesh_text(const struct mesh *m, char out[64])
 {
-    int n = snprintf(out, 64, mesh_ranks(l) == 1 ? "1" : "");
+    int n = snprintf(out, 64, mesh_ranks(m) == 1 ? "1" : "");
     for (int a = AXES - 1; a >= 0; a--)
-        if (size_of(l, a) > 1) n += snprintf(out + n, 64 - (size_t)n, "%s%s%d", n ? "." : "", axis_name[a], l->size[a]);
+        if (size_of(m, a) > 1) n += snprintf(out + n, 64 - (size_t)n, "%s%s%d", n ? "." : "", axis_name[a], m->size[a]);
     return out;
 }

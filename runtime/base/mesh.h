@@ -5,13 +5,10 @@
 
 #include "base.h"
 
-/* Constant, key, what ranks along it divide. */
-#define AXIS_LIST(X) \
-    X(TP, "tp", "heads of attention and the width of dense feed-forwards (tensor parallel)") \
-    X(CP, "cp", "the tokens of each sequence (context parallel)") \
-    X(EP, "ep", "experts, and the sequences of a batch (expert parallel)") \
-    X(DP, "dp", "the sequences of a batch (data parallel)") \
-    X(PP, "pp", "layers (pipeline)")
+/* What ranks along an axis divide: TP heads of attention and the width of dense feed-forwards (tensor parallel), CP the
+   tokens of each sequence (context parallel), EP experts, and the sequences of a batch (expert parallel), DP the
+   sequences of a batch (data parallel), PP layers (pipeline). */
+#define AXIS_LIST(X) X(TP, "tp") X(CP, "cp") X(EP, "ep") X(DP, "dp") X(PP, "pp")
 #define AXIS_ENUM(upper, ...) AXIS_##upper,
 enum axis { AXIS_LIST(AXIS_ENUM) AXES };
 extern const char *const axis_name[AXES];
@@ -25,16 +22,16 @@ enum {
     OVER_ALL = OVER_DATA | OVER_TP | OVER_PP
 };
 
-struct mesh { int size[AXES]; };                          /* 0 is 1 */
+struct mesh { int size[AXES]; };                            /* 0 is 1 */
 /* A rank among others. All zero: it is alone. */
 struct place { struct mesh mesh; int rank; };
 
-int mesh_ranks(const struct mesh *l);
+int mesh_ranks(const struct mesh *m);
 /* Those that differ from this one along some axes alone: how many they are, this one among them, and the rank of number
    i, in the order of ranks. */
 int place_group(const struct place *p, unsigned over);
 int place_index(const struct place *p, unsigned over);
 int place_member(const struct place *p, unsigned over, int i);
-const char *mesh_text(const struct mesh *l, char out[64]);    /* "dp2.ep4", of those beyond 1; "1" */
+const char *mesh_text(const struct mesh *m, char out[64]);    /* "dp2.ep4", of those beyond 1; "1" */
 
 #endif

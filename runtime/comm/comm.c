@@ -13,10 +13,10 @@ static struct comm alone = { .ranks = 1, .locals = 1 };
 static struct comm *here = &alone;
 const struct comm *comm_here(void) { return here; }
 
-void comm_divide(const struct mesh *l)
+void comm_divide(const struct mesh *m)
 {
-    INVARIANT(mesh_ranks(l) == here->ranks, "a mesh of %d ranks among %d", mesh_ranks(l), here->ranks);
-    here->place = (struct place){ *l, here->rank };
+    INVARIANT(mesh_ranks(m) == here->ranks, "a mesh of %d ranks among %d", mesh_ranks(m), here->ranks);
+    here->place = (struct place){ *m, here->rank };
 }
 
 void comm_fail(const char *format, ...)

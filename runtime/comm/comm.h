@@ -41,7 +41,7 @@ int comm_join(struct err *e);
 void comm_leave(void);
 const struct comm *comm_here(void);                         /* alone, until comm_join says otherwise */
 /* By all ranks, which are as many as the mesh has: what `over` means from here on. */
-void comm_divide(const struct mesh *l);
+void comm_divide(const struct mesh *m);
 /* Says on stderr which rank it is and why, and ends it with exit code 7. */
 void comm_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void comm_send(const void *data, size_t bytes, int to);

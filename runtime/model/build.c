@@ -228,12 +228,12 @@ static struct node *adapted(struct build *b, const char *name, struct node *x, s
 }
 
 /* x: [T, whole.dim[1]], or this rank's part of it. */
-static struct node *linear_cut(struct build *b, const char *name, enum role role, struct node *x, struct shape whole,
-                               bool zero, struct partition cut)
+static struct node *linear_cut(struct build *b, const char *name, enum role role, enum weight_reads reads,
+                               struct node *x, struct shape whole, bool zero, struct partition cut)
 {
-    enum weight_reads reads = role_rule[role].reads;
     struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, whole);
-    return adapted(b, name, x, build_reads(matrix(b, name, role, whole, init, cut), reads), NULL);
+    struct node *w = build_reads(matrix(b, name, role, whole, init, cut), reads);
+    return adapted(b, name, x, w, NULL);                    /* [T,out], or this rank's part of it */
 }
 
 static struct node *linear_as(struct build *b, const char *name, enum role role, enum weight_reads reads,
@@ -241,10 +241,8 @@ static struct node *linear_as(struct build *b, const char *name, enum role role,
 {
     struct graph *g = b->graph;
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
-    struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
-    struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, shape);
-    struct node *w = build_reads(matrix(b, name, role, shape, init, (struct partition){ 0 }), reads);
-    return adapted(b, name, x, w, NULL);                    /* [T,out] */
+    struct shape whole = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
+    return linear_cut(b, name, role, reads, x, whole, zero, (struct partition){ 0 });
 }
 
 struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
@@ -274,26 +272,30 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
     return linear_from(b, name, role, x, out, false);
 }
 
+/* Axes over which a rank has a part of the experts whose rows these are. */
+static unsigned experts_over(const struct dispatched *d) { return d->counts ? OVER_EP : 0; }
+
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active)
 {
     struct shape shape = SHAPE(experts, out, shape_last(rows->shape));                       /* [E,out,in] */
     struct node *w = matrix(b, name, role, shape, build_init(b, role, shape),
-                            (struct partition){ .over = d->counts ? OVER_EP : 0 });
+                            (struct partition){ .over = experts_over(d) });
     w->leaf->active = active * b->share;
     return adapted(b, name, rows, w, d);                    /* [R,out] */
 }
 
-struct node *build_bias(struct build *b, const char *name, struct shape shape)
+static struct node *bias_cut(struct build *b, const char *name, struct shape whole, unsigned over)
 {
-    return build_weight(b, arena_text(b->arena, "%s.bias", name), ROLE_SCALAR, shape, init_constant(0));
+    return weight_as(b, build_path(b, name, ".bias"), ROLE_SCALAR, whole, init_constant(0), KEPT_FLOAT,
+                     (struct partition){ .over = over });
 }
+
+struct node *build_bias(struct build *b, const char *name, struct shape shape) { return bias_cut(b, name, shape, 0); }
 
 struct node *build_expert_bias(struct build *b, const char *name, struct shape shape, const struct dispatched *d)
 {
-    const char *path = build_path(b, arena_text(b->arena, "%s.bias", name), "");
-    return weight_as(b, path, ROLE_SCALAR, shape, init_constant(0), KEPT_FLOAT,
-                     (struct partition){ .over = d->counts ? OVER_EP : 0 });
+    return bias_cut(b, name, shape, experts_over(d));
 }
 
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out)
@@ -311,18 +313,12 @@ int64_t build_part(const struct build *b, int64_t n)
 }
 
 struct node *build_all_parts(struct build *b, struct node *x) { return all_gather(b->graph, x, OVER_TP); }
+struct node *build_shared(struct build *b, struct node *w) { return reduce_gradient(b->graph, w, OVER_TP); }
+
 struct node *build_mean_parts(struct build *b, struct node *x)
 {
     int ranks = place_group(&b->graph->leaves->here, OVER_TP);
     return ranks == 1 ? x : scale(b->graph, all_reduce(b->graph, x, OVER_TP), 1.0 / ranks);
-}
-struct node *build_shared(struct build *b, struct node *w) { return reduce_gradient(b->graph, w, OVER_TP); }
-
-static struct node *bias_part(struct build *b, const char *name, int64_t out, unsigned over)
-{
-    const char *path = build_path(b, arena_text(b->arena, "%s.bias", name), "");
-    return weight_as(b, path, ROLE_SCALAR, SHAPE(out), init_constant(0), KEPT_FLOAT,
-                     (struct partition){ .over = over });
 }
 
 struct node *affine_part(struct build *b, enum side side, bool bias, const char *name, enum role role, struct node *x,
@@ -333,9 +329,10 @@ struct node *affine_part(struct build *b, enum side side, bool bias, const char 
     bool inputs = side == SIDE_INPUTS;
     struct partition cut = { .dim = inputs, .over = OVER_TP };
     if (!inputs) x = reduce_gradient(g, x, OVER_TP);
-    struct node *y = linear_cut(b, name, role, x, SHAPE(out, shape_last(x->shape) * (inputs ? ranks : 1)), zero, cut);
+    struct shape whole = SHAPE(out, shape_last(x->shape) * (inputs ? ranks : 1));            /* [out,in] */
+    struct node *y = linear_cut(b, name, role, role_rule[role].reads, x, whole, zero, cut);
     if (inputs) y = all_reduce(g, y, OVER_TP);
-    return bias ? add_row(g, y, bias_part(b, name, out, inputs ? 0 : OVER_TP)) : y;
+    return bias ? add_row(g, y, bias_cut(b, name, SHAPE(out), inputs ? 0 : OVER_TP)) : y;
 }
 
 struct node *linear_of_heads(struct build *b, const char *name, enum role role, struct node *u, int64_t heads,

@@ -46,7 +46,6 @@ static struct node *layers_of(struct build *b, struct hidden h, const struct rou
                               struct node *u)
 {
     struct pick act = h.activation;
-    if (!d) build_part(b, h.width);
     struct node *gate = module_traits(act).gated ? projection(b, h, r, d, "gate", ROLE_FFN_GATE, u, h.width) : NULL,
                 *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width);                  /* [T,F] or [R,F] */
     if (!d && gate) gate = build_convolved(b, CONV_HIDDEN, "gate", gate);

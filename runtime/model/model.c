@@ -36,8 +36,10 @@ static struct node *norm_of(struct build *b, int layer)
 {
     struct graph *g = b->graph;
     struct node *norm = norm_over(b, layer, 0), *squares = NULL;
+    bool there[OVER_ALL + 1] = { false };
+    for (int i = 0; i < g->leaves->n; i++) there[parts_over(g->leaves->leaf[i])] = true;
     for (unsigned over = 1; over <= OVER_ALL; over++) {
-        struct node *part = norm_over(b, layer, over);
+        struct node *part = there[over] ? norm_over(b, layer, over) : NULL;
         if (!part) continue;
         part = all_reduce(g, square(g, part), over);
         squares = squares ? add(g, squares, part) : part;

@@ -5,7 +5,7 @@
 #include "comm/comm.h"
 #include "cpu/vec_math.h"
 
-enum { VALUES = 4096 };                                  /* of a block */
+enum { VALUES = 4096 };                                     /* of a block */
 
 static __attribute__((unused)) struct over_attr attr_of(const struct graph *g, unsigned over)
 {
@@ -47,6 +47,17 @@ static void sum_parts(const struct tensor *parts, const struct tensor *to, real 
     row_done(to, from, n, row);
 }
 
+/* dx[i] = beta dx[i] + x[i] */
+static void add_values(const struct args *a, const struct tensor *x, int64_t from, int64_t to)
+{
+    int64_t n = to - from;
+    real wide[n], buffer[n], beta = a->beta[0];
+    const real *restrict g = row_read(x, from, n, wide);
+    real *restrict dx = row_open(&a->din[0], from, n, beta, buffer);
+    for (int64_t i = 0; i < n; i++) dx[i] = keep(beta, dx[i]) + g[i];
+    row_done(&a->din[0], from, n, dx);
+}
+
 static void add_incoming(const struct args *a, int64_t from, int64_t to)
 {
     sum_parts(&a->work[0], &a->din[0], a->beta[0], from, to);
@@ -63,10 +74,13 @@ static __attribute__((unused)) struct shape for_ranks(struct shape s, int64_t ra
     return SHAPE(ranks, shape_count(s));
 }
 
-#define OVER_ATTRIBUTES(name) \
-    ATTRIBUTES(name, struct over_attr, \
-        INT(struct over_attr, over, NEEDED, 1, OVER_ALL, "", "axes, a bit each"), \
-        INT(struct over_attr, ranks, NEEDED, 2, INT32_MAX, "", "how many they are along these"))
+#define OVER_ROWS(type) \
+    INT(type, over, NEEDED, 1, OVER_ALL, "", "axes, a bit each"), \
+    INT(type, ranks, NEEDED, 2, INT32_MAX, "", "how many they are along these")
+#define OVER_ATTRIBUTES(name) ATTRIBUTES(name, struct over_attr, OVER_ROWS(struct over_attr))
+#define ROOM_ATTRIBUTES(name) \
+    ATTRIBUTES(name, struct exchange_counts_attr, OVER_ROWS(struct exchange_counts_attr), \
+        INT(struct exchange_counts_attr, rows, NEEDED, 1, INT32_MAX, "", "that there is room for"))
 
 /* ---- all_gather: rows of all ranks, one after the other;  dx is the sum over ranks of their dy of these ---- */
 
@@ -142,15 +156,7 @@ static void all_reduce_forward(const struct args *a)
     each(a, shape_count(a->in[0].shape), VALUES, set_incoming);
 }
 
-static void pass_back(const struct args *a, int64_t from, int64_t to)
-{
-    int64_t n = to - from;
-    real wide[n], buffer[n], beta = a->beta[0];
-    const real *restrict dy = row_read(&a->dout[0], from, n, wide);
-    real *restrict dx = row_open(&a->din[0], from, n, beta, buffer);
-    for (int64_t i = 0; i < n; i++) dx[i] = keep(beta, dx[i]) + dy[i];
-    row_done(&a->din[0], from, n, dx);
-}
+static void pass_back(const struct args *a, int64_t from, int64_t to) { add_values(a, &a->dout[0], from, to); }
 
 static void all_reduce_backward(const struct args *a)
 {
@@ -236,10 +242,7 @@ static void exchange_counts_forward(const struct args *a)
 
 KERNELS(exchange_counts) = { exchange_counts_forward, NULL, NULL };
 
-ATTRIBUTES(exchange_counts, struct exchange_counts_attr,
-    INT(struct exchange_counts_attr, over, NEEDED, 1, OVER_ALL, "", "axes, a bit each"),
-    INT(struct exchange_counts_attr, ranks, NEEDED, 2, INT32_MAX, "", "how many they are along these"),
-    INT(struct exchange_counts_attr, rows, NEEDED, 1, INT32_MAX, "", "that there is room for"));
+ROOM_ATTRIBUTES(exchange_counts);
 OP(exchange_counts, .inputs = "offsets:I32[E+1]", .outputs = "counts:I32[_,_] offsets:I32[_]",
    .about = "[2 W,E/W]: rows for each expert of each rank, then rows from each rank for each expert of this one; where "
             "the rows of each of these begin",
@@ -296,16 +299,17 @@ static int64_t sum_of(const int32_t *n, int64_t count)
 /* Between rows by rank and expert and rows by expert and rank. */
 static void transpose(struct counts c, size_t row, char *by_rank, char *by_expert, bool to_expert)
 {
-    char *source = by_rank;
-    for (int64_t r = 0; r < c.ranks; r++)
-        for (int64_t e = 0; e < c.mine; e++) {
-            int64_t before = 0;
-            for (int64_t k = 0; k < e; k++) for (int64_t q = 0; q < c.ranks; q++) before += c.from[q * c.mine + k];
-            for (int64_t q = 0; q < r; q++) before += c.from[q * c.mine + e];
+    char *source[c.ranks];                                  /* the next rows of each rank */
+    for (int64_t r = 0; r < c.ranks; r++) {
+        source[r] = by_rank;
+        by_rank += (size_t)sum_of(c.from + r * c.mine, c.mine) * row;
+    }
+    for (int64_t e = 0; e < c.mine; e++)
+        for (int64_t r = 0; r < c.ranks; r++) {
             size_t bytes = (size_t)c.from[r * c.mine + e] * row;
-            char *there = by_expert + (size_t)before * row;
-            memcpy(to_expert ? there : source, to_expert ? source : there, bytes);
-            source += bytes;
+            memcpy(to_expert ? by_expert : source[r], to_expert ? source[r] : by_expert, bytes);
+            source[r] += bytes;
+            by_expert += bytes;
         }
 }
 
@@ -362,15 +366,7 @@ static void return_rows(const struct args *a, const struct tensor *y, const stru
     clear_rest(x, sum_of(c.to, c.ranks * c.mine), rows, row);
 }
 
-static void add_moved(const struct args *a, int64_t from, int64_t to)
-{
-    int64_t n = to - from;
-    real wide[n], buffer[n], beta = a->beta[0];
-    const real *restrict come = row_read(&a->work[1], from, n, wide);
-    real *restrict dx = row_open(&a->din[0], from, n, beta, buffer);
-    for (int64_t i = 0; i < n; i++) dx[i] = keep(beta, dx[i]) + come[i];
-    row_done(&a->din[0], from, n, dx);
-}
+static void add_moved(const struct args *a, int64_t from, int64_t to) { add_values(a, &a->work[1], from, to); }
 
 static void to_experts_forward(const struct args *a)
 {
@@ -394,21 +390,15 @@ static void from_experts_backward(const struct args *a)
     if (a->din[0].data) each(a, shape_count(a->in[0].shape), VALUES, add_moved);
 }
 
-#define MOVED_ATTRIBUTES(name) \
-    ATTRIBUTES(name, struct exchange_counts_attr, \
-        INT(struct exchange_counts_attr, over, NEEDED, 1, OVER_ALL, "", "axes, a bit each"), \
-        INT(struct exchange_counts_attr, ranks, NEEDED, 2, INT32_MAX, "", "how many they are along these"), \
-        INT(struct exchange_counts_attr, rows, NEEDED, 1, INT32_MAX, "", "that there is room for"))
-
 KERNELS(to_experts) = { to_experts_forward, to_experts_backward, NULL };
-MOVED_ATTRIBUTES(to_experts);
+ROOM_ATTRIBUTES(to_experts);
 OP(to_experts, .inputs = "x[R,D] counts:I32[_,_]", .outputs = "y[_,D]",
    .about = "rows that are sorted by expert to the ranks of their experts, sorted by these; 0 beyond those that there "
           "are",
    ATTR(to_experts), .infer = to_experts_infer, .gradient = true, .reads_in = 1u << 1);
 
 KERNELS(from_experts) = { from_experts_forward, from_experts_backward, NULL };
-MOVED_ATTRIBUTES(from_experts);
+ROOM_ATTRIBUTES(from_experts);
 OP(from_experts, .inputs = "y[R,D] counts:I32[_,_]", .outputs = "x[_,D]",
    .about = "what experts make of rows that came by to_experts, back to those who sent them",
    ATTR(from_experts), .infer = from_experts_infer, .gradient = true, .reads_in = 1u << 1);

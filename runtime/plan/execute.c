@@ -96,23 +96,33 @@ void plan_update(struct plan *p)
 
 void plan_combine(struct plan *p) { ranks_reduce_carries(p); }
 
+/* Each micro-batch, forward and backward. */
+static bool passes(struct plan *p, bool (*go_on)(void))
+{
+    for (int micro = 0; micro < p->step.micros; micro++) {
+        if (go_on && !go_on()) return false;
+        state_unstage(p->state, micro);
+        plan_forward(p, micro);
+        plan_backward(p, micro);
+    }
+    return true;
+}
+
+static void pipeline(struct plan *p)
+{
+    if (p->step.micros == 1) plan_ahead(p, 0);
+    pipe_step(p);
+    ranks_reduce_grads(p, &(int){ 0 }, 0);                  /* each piece waits for no call of this plan */
+}
+
 static bool step(struct plan *p, bool (*go_on)(void))
 {
     for (int micro = 0; p->ahead.n && p->step.micros > 1 && micro < p->step.micros; micro++) {
         state_unstage(p->state, micro);
         plan_ahead(p, micro);
     }
-    if (pipe_is(p)) {
-        if (p->step.micros == 1) plan_ahead(p, 0);
-        pipe_step(p);
-        ranks_reduce_grads(p, &(int){ 0 }, 0);
-    }
-    for (int micro = 0; !pipe_is(p) && micro < p->step.micros; micro++) {
-        if (go_on && !go_on()) return false;
-        state_unstage(p->state, micro);
-        plan_forward(p, micro);
-        plan_backward(p, micro);
-    }
+    if (pipe_is(p)) pipeline(p);
+    else if (!passes(p, go_on)) return false;
     plan_update(p);
     return true;
 }

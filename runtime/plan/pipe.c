@@ -75,8 +75,8 @@ static void give(struct plan *p, struct plan *from, int what, int micro)
         int boundary = what == VALUES ? from->part : to;
         if (!neighbour) p->how.backend->give(p->state->device, &out, 2 * boundary + what);
         else
-            p->how.backend->copy(p->state->device, parcel_of(p, neighbour, storage_in(&its->crossing[i], what), micro,
-                                                             home_of(p, to)).data, out.data, out.bytes);
+            p->how.backend->copy(p->state->device, address_in(neighbour, storage_in(&its->crossing[i], what), micro),
+                                 out.data, out.bytes);
     }
 }
 
@@ -169,18 +169,6 @@ void pipe_step(struct plan *p)
 
 /* ---- of a step ---- */
 
-/* Whether a stage of this rank adds to the gradient of a weight. */
-static bool is_written(const struct plan *p, const struct leaf *l)
-{
-    const struct graph *g = p->graph;
-    for (int i = 0; i < g->n; i++) {
-        const struct node *n = g->node[i];
-        if (n->region != REGION_MICRO || n->op->kind != OP_COMPUTE || !chunk_of(p, n->stage)) continue;
-        for (int k = 0; k < n->n_in; k++) if (plan_leaf_of(n->in[k]) == l && node_wants(n, k)) return true;
-    }
-    return false;
-}
-
 void pipe_begin(struct plan *p)
 {
     const struct backend *b = p->how.backend;
@@ -193,9 +181,6 @@ void pipe_begin(struct plan *p)
     for (size_t i = 0; i < n; i++) least[i] = -(real)INFINITY;
     b->put(device, p->carries + p->sums, least, n * sizeof *least);
     free(least);
-    for (int i = 0; i < p->graph->leaves->n && p->state->slab[SLAB_GRADS]; i++) {
-        const struct leaf *l = p->graph->leaves->leaf[i];
-        if (leaf_trains(l) && state_has(l) && !l->home && !is_written(p, l))
-            b->clear(device, p->state->slab[SLAB_GRADS] + l->offset, leaf_bytes(l));
-    }
+    for (int i = 0; i < p->n_unwritten; i++)
+        b->clear(device, p->state->slab[SLAB_GRADS] + p->unwritten[i]->offset, leaf_bytes(p->unwritten[i]));
 }

@@ -229,20 +229,6 @@ static struct call call_new(struct plan *p, const struct node *n, enum pass pass
                                     .work = work, .step = &p->step } };
 }
 
-/* Whether a later stage of this rank has written the gradient of a weight before. */
-static bool is_written_later(const struct plan *p, const struct leaf *l)
-{
-    const struct graph *g = p->graph;
-    const int *home = g->leaves->stages.home;
-    for (int i = 0; p->part >= 0 && i < g->n; i++) {
-        const struct node *n = g->node[i];
-        if (n->stage <= p->part || home[n->stage] != home[p->part] || n->op->kind != OP_COMPUTE) continue;
-        for (int k = 0; n->region == REGION_MICRO && k < n->n_in; k++)
-            if (plan_leaf_of(n->in[k]) == l && node_wants(n, k)) return true;
-    }
-    return false;
-}
-
 /* A backward call: the gradients that arrive, those that are wanted, and whether each is the first to be written.
    The first micro-batch of a step writes a weight's gradient, the later ones add to it. `later`: inputs that are the
    same tensor as one before them, whose gradients calls of their own add. */
@@ -267,7 +253,7 @@ static struct call call_backward(struct plan *p, const struct node *n, bool *wri
         INVARIANT(!repeated || i < 32, "%s: input %d repeats an earlier one, as those below 32 may", n->op->name, i);
         if (repeated) *later |= 1u << i;
         else din[i] = tensor_in(p, storage, n->in[i]->shape);
-        if (weight && is_written_later(p, p->storage[storage].leaf)) written[storage] = true;
+        if (weight && p->part >= 0 && p->writer[p->storage[storage].leaf->id] > p->part) written[storage] = true;
         c.beta[0][i] = written[storage] ? 1 : 0;
         c.beta[1][i] = written[storage] || weight ? 1 : 0;
         written[storage] = true;

@@ -66,6 +66,9 @@ struct plan {
     int part;
     /* of a pipeline: the schedule for so many micro-batches, and the plans of this rank's stages, by chunk */
     struct schedule schedule; struct arena *table; struct plan **chunk; int n_chunks;
+    /* by leaf the last of this rank's stages that writes its gradient, or NONE; leaves of which none does, nor has one
+       of them its home */
+    int *writer, n_unwritten; const struct leaf **unwritten;
     /* of a stage: what comes from the one before and goes to the one after; gradients of weights, where they are
        computed by themselves; slots for micro-batches in flight, of so many bytes, and who holds them; and tensors
        that lie in them */

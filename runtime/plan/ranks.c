@@ -103,7 +103,7 @@ void ranks_plan(struct plan *p)
 {
     bool trains = p->backward.n > 0;
     for (int c = 0; c < p->n_chunks; c++) trains |= p->chunk[c]->backward.n > 0;
-    if (mesh_ranks(&p->graph->leaves->here.mesh) == 1 || !trains || p->part >= 0) return;
+    if (mesh_ranks(&p->graph->leaves->here.mesh) == 1 || !trains) return;
     cut_gradients(p);
     plan_exchanges(p);
 }
@@ -118,7 +118,7 @@ static void reduce(struct plan *p, void *data, size_t bytes, enum reduction how,
 
 void ranks_reduce_grads(struct plan *p, int *bucket, int done)
 {
-    for (; *bucket < p->n_buckets && (pipe_is(p) || p->bucket[*bucket].ready <= done); ++*bucket)
+    for (; *bucket < p->n_buckets && p->bucket[*bucket].ready <= done; ++*bucket)
         reduce(p, p->state->slab[SLAB_GRADS] + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from,
                REDUCE_SUM, p->bucket[*bucket].over);
 }
@@ -141,7 +141,7 @@ void ranks_reduce_carries(struct plan *p)
 
 void ranks_share_homes(struct plan *p)
 {
-    if (place_group(&comm_here()->place, OVER_PP) == 1 || p->homes == p->changes) return;
+    if (place_group(&comm_here()->place, OVER_PP) == 1) return;
     reduce(p, p->carries + p->changes, p->homes - p->changes, REDUCE_SUM, OVER_PP);
     p->how.backend->meet(p->state->device);
 }

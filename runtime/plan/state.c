@@ -164,7 +164,7 @@ static void get_parts(struct state *s, const struct leaf *l, void *to)
 }
 
 /* Whether other ranks may have to answer. */
-static bool is_elsewhere(const struct leaf *l) { return l->over || l->shard || l->home || state_is_foreign(l); }
+static bool is_elsewhere(const struct leaf *l) { return l->over || l->shard || state_is_foreign(l); }
 
 void state_put(struct state *s, const struct leaf *l, const void *from)
 {
@@ -326,9 +326,9 @@ void state_fill(struct state *s, uint64_t seed)
     s->stale = s->bytes.of[SLAB_PACKED] > 0;
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
-        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || !state_has(l)) continue;
+        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || state_is_foreign(l)) continue;
         if (l->kind == LEAF_WEIGHT && l->kept != KEPT_FLOAT) { fill_codes(s, l, seed); continue; }
-        if (state_is_foreign(l) || (l->init.kind == INIT_CONSTANT && l->init.value == 0)) continue;
+        if (l->init.kind == INIT_CONSTANT && l->init.value == 0) continue;
         fill(s, l, seed, state_data(s, l), l->decl.shape, leaf_format(l));
     }
 }

@@ -29,6 +29,11 @@ int variant_mesh(const struct variant *v, int ranks, struct mesh *out, struct er
     return failure;
 }
 
+static json_t *ranks_of(const struct variant *v)
+{
+    return json_object_get(json_object_get(v->config, "train"), "ranks");
+}
+
 /* "ep=4" */
 static int divide_axis(struct study *s, const char *word, struct err *e)
 {
@@ -36,11 +41,9 @@ static int divide_axis(struct study *s, const char *word, struct err *e)
     int size = 0, axis = 0;
     bool whole = sscanf(word, "%7[a-z]=%d%c", name, &size, &rest) == 2 && size > 0;
     while (axis < AXES && strcmp(axis_name[axis], name)) axis++;
-    if (!whole || axis == AXES)
+    if (!whole || axis == AXES || !json_object_get(ranks_of(&s->variant[0]), name))
         return err_set(e, "'%s': must be an axis and how many ranks it has, as ep=4; axes are dp, ep, tp, pp", word);
-    for (int v = 0; v < s->n_variants; v++)
-        json_object_set_new(json_object_get(json_object_get(s->variant[v].config, "train"), "ranks"), name,
-                            json_integer(size));
+    for (int v = 0; v < s->n_variants; v++) json_object_set_new(ranks_of(&s->variant[v]), name, json_integer(size));
     return 0;
 }
 
@@ -49,7 +52,7 @@ int study_divide(struct study *s, const char *text, struct err *e)
     char *all = xstrdup(text), *rest = all, *word;
     int failure = 0;
     for (int v = 0; v < s->n_variants; v++) {
-        json_t *ranks = json_object_get(json_object_get(s->variant[v].config, "train"), "ranks");
+        json_t *ranks = ranks_of(&s->variant[v]);
         for (int a = 0; a < AXES; a++)
             if (json_object_get(ranks, axis_name[a]))
                 json_object_set_new(ranks, axis_name[a], json_integer(a != AXIS_DP));

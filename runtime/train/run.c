@@ -391,11 +391,13 @@ enum outcome run_study(const struct study *s, const struct run_options *o)
     divide_cores(r);
     r->state = xcalloc((size_t)s->n_points + 1, sizeof *r->state);
     r->over_before = xcalloc((size_t)s->n_points + 1, sizeof *r->over_before);
+    r->mesh = xcalloc((size_t)s->n_variants + 1, sizeof *r->mesh);
     r->step_tokens = step_tokens(s);
     enum outcome outcome = run_check(r);
     if (outcome) run_show_refusal(r, outcome);
     else outcome = train_all(r);
     free(r->step_tokens);
+    free(r->mesh);
     free(r->over_before);
     free(r->state);
     if (joined >= 0) close(joined);

@@ -156,14 +156,22 @@ static enum outcome check_memory(const struct runner *r)
 
 /* ---- ranks ---- */
 
+/* How ranks divide a point's runs; NULL: they cannot, e says why. */
+static const struct mesh *mesh_of(const struct runner *r, int point, struct err *e)
+{
+    int variant = r->study->point[point].variant;
+    struct mesh_known *m = &r->mesh[variant];
+    if (!m->known && variant_mesh(&r->study->variant[variant], r->ranks, &m->mesh, e)) return NULL;
+    m->known = true;
+    return &m->mesh;
+}
+
 static enum outcome check_ranks(const struct runner *r)
 {
-    const struct study *s = r->study;
-    struct mesh mesh;
     struct err e;
     char name[128];
-    for (int p = 0; p < s->n_points; p++) {
-        if (r->over_before[p] || !variant_mesh(&s->variant[s->point[p].variant], r->ranks, &mesh, &e)) continue;
+    for (int p = 0; p < r->study->n_points; p++) {
+        if (r->over_before[p] || mesh_of(r, p, &e)) continue;
         fprintf(stderr, "sluice: %s: %s\n", run_name(r, p, name), e.text);
         return OUTCOME_SCRIPT;
     }
@@ -176,10 +184,8 @@ static enum outcome check_ranks(const struct runner *r)
    device, and e says what is missing. */
 static int is_foreign(const struct runner *r, int point, const struct past *past, struct origin *now, struct err *e)
 {
-    struct mesh mesh;
-    if (variant_mesh(&r->study->variant[r->study->point[point].variant], r->ranks, &mesh, e) ||
-        origin_here(now, run_backend(r, point), &mesh, e))
-        return -1;
+    const struct mesh *mesh = mesh_of(r, point, e);
+    if (!mesh || origin_here(now, run_backend(r, point), mesh, e)) return -1;
     return past->exists && !origin_equal(&past->origin, now);
 }
 

@@ -16,6 +16,7 @@ enum point_state { POINT_LEFT, POINT_HERE, POINT_OVER, POINT_KILLED };
 struct runner {
     const struct study *study; const struct run_options *options;
     enum point_state *state; bool *over_before;             /* of each point; it was over when this process began */
+    struct mesh_known { bool known; struct mesh mesh; } *mesh;      /* of each variant, once it is asked for */
     double *step_tokens;                                    /* of each variant, in the mean of its steps */
     struct job *job; int jobs, threads, rank, ranks, running, lines;
     int ended, finished, diverged, failed, killed, refused; /* refused: by ranks, which do not wait for others */

@@ -28,28 +28,26 @@ int64_t session_sequences(const struct session *s)
 
 /* What this rank has of a micro-batch. Alone it has all of it, whatever is asked of ranks: who looks at a model has
    none. */
-static int divide(struct session *s, struct err *e)
+static int divide(struct session *s, struct division *d, struct err *e)
 {
-    struct division d = { .mesh = { { 0 } } };
-    if (comm_here()->ranks > 1 && train_division(&s->train, comm_here()->ranks, &d, e)) return -1;
-    comm_divide(&d.mesh);
+    *d = (struct division){ .mesh = { { 0 } } };
+    if (comm_here()->ranks > 1 && train_division(&s->train, comm_here()->ranks, d, e)) return -1;
+    comm_divide(&d->mesh);
     s->batch = s->train.batch / s->train.micro / place_group(&comm_here()->place, OVER_SEQUENCES);
     return 0;
 }
 
 /* Which ranks have the stages of a pipeline. */
-static int find_stages(struct session *s, struct err *e)
+static int find_stages(struct session *s, const struct division *d, struct err *e)
 {
-    struct division d;
     struct schedule schedule;
     int ranks = place_group(&s->leaves->here, OVER_PP);
     if (ranks == 1) return 0;
-    train_division(&s->train, comm_here()->ranks, &d, e);
     if (!s->backend->give)
         return err_set(e, "train.ranks.pp: %d: the backend '%s' has no pipelines yet; take 1, and dp or ep", ranks,
                        s->backend->name);
-    struct stages of = { .schedule = d.schedule, .chunks = d.chunks, .micros = s->train.micro };
-    if (pipeline_make(&schedule, s->arena, (enum pipeline)d.schedule, ranks, of.micros, of.chunks, e))
+    struct stages of = { .schedule = d->schedule, .chunks = d->chunks, .micros = s->train.micro };
+    if (pipeline_make(&schedule, s->arena, (enum pipeline)d->schedule, ranks, of.micros, of.chunks, e))
         return err_prefix(e, "train.ranks.schedule: ");
     of.n = schedule.stages;
     of.home = arena_alloc(s->arena, (size_t)of.n * sizeof *of.home);
@@ -69,11 +67,12 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
                             (enum recompute)s->train.recompute };
     if (!how.backend) { session_free(s); return -1; }
     s->backend = how.backend;
-    if (divide(s, e)) { session_free(s); return -1; }
+    struct division d;
+    if (divide(s, &d, e)) { session_free(s); return -1; }
     s->ramps = train_ramps(&s->train, s->model.seq);
     s->leaves = leaves_new();
     s->leaves->here = comm_here()->place;
-    if (find_stages(s, e)) { session_free(s); return -1; }
+    if (find_stages(s, &d, e)) { session_free(s); return -1; }
     s->leaves->offload = s->train.offload;
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
@@ -100,6 +99,7 @@ static int smaller_fit(const struct session *s, const json_t *config, size_t roo
     struct err ignored;
     for (int micro = s->train.micro + 1; micro <= s->train.batch; micro++) {
         struct session *other;
+        if (s->train.batch % (micro * place_group(&comm_here()->place, OVER_SEQUENCES)) != 0) continue;
         if (session_plan(&other, config, micro, &ignored)) continue;
         size_t bytes = session_bytes(other);
         session_free(other);
