@@ -50,6 +50,12 @@ void device_broadcast(void *device, void *data, size_t bytes, int root, unsigned
 void device_exchange(struct device *d, const struct parcel *parcels, int n);
 void device_meet(void *device);
 
+/* channel.c */
+bool channels_open(const struct device *d);                 /* some are */
+void device_open_channel(void *device, const struct channel *c);
+void device_give(void *device, const struct parcel *p, int channel);
+void device_take(void *device, const struct parcel *p, int channel);
+
 /* largest.cu */
 void cuda_largest(cudaStream_t stream, float *to, const float *from, int n, int ranks);
 

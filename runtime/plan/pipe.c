@@ -60,6 +60,45 @@ static struct plan *chunk_of(const struct plan *p, int stage)
 
 static int storage_in(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
 
+/* ---- channels ---- */
+
+/* Two for each boundary between stages of two ranks, by number; false: it is within a rank. Values are under way, or
+   not yet taken, while the stage below the boundary has a slot for their micro-batch, and so are gradients: it is there
+   that they are awaited. So those who give as many as there are slots never have to wait for those who take. */
+static bool channel_of(const struct plan *p, int number, struct channel *c)
+{
+    int below = number / 2, what = number % 2, from = home_of(p, what == VALUES ? below : below + 1),
+        to = home_of(p, what == VALUES ? below + 1 : below);
+    const struct place *here = &p->graph->leaves->here;
+    const struct plan *stage = chunk_of(p, what == VALUES ? below : below + 1);
+    *c = (struct channel){ number, place_member(here, OVER_PP, from), place_member(here, OVER_PP, to), 0, 0 };
+    const struct crossings *x = !stage ? NULL : what == VALUES ? &stage->outgoing : &stage->incoming;
+    for (int i = 0; x && i < x->n; i++) {
+        int storage = storage_in(&x->crossing[i], what);
+        if (storage == NONE) continue;
+        size_t bytes = plan_decl_bytes(p, stage->storage[storage].decl);
+        c->parcels += stages_slots(p, below);
+        if (bytes > c->bytes) c->bytes = bytes;
+    }
+    return from != to;
+}
+
+size_t pipe_channel_bytes(const struct plan *p)
+{
+    size_t bytes = 0;
+    struct channel c;
+    for (int i = 0; p->how.backend->open_channel && i < 2 * (stages_of(p) - 1); i++)
+        if (channel_of(p, i, &c) && c.from == p->graph->leaves->here.rank) bytes += (size_t)c.parcels * c.bytes;
+    return bytes;
+}
+
+void pipe_open(struct plan *p)
+{
+    struct channel c;
+    for (int i = 0; p->how.backend->open_channel && i < 2 * (stages_of(p) - 1); i++)
+        if (channel_of(p, i, &c)) p->how.backend->open_channel(p->state->device, &c);
+}
+
 /* Values go up to the stage after `from`, gradients down to the one before it. */
 static void give(struct plan *p, struct plan *from, int what, int micro)
 {

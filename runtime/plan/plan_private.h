@@ -108,6 +108,9 @@ static inline struct leaf *plan_leaf_of(const struct node *n) { return n ? node_
 
 static inline bool pipe_is(const struct plan *p) { return p->part == PART_REST; }      /* of a pipeline, of no stage */
 void cross_find(struct plan *p);                            /* what a stage and its neighbours exchange */
+int stages_slots(const struct plan *p, int stage);          /* of any rank's stage: for micro-batches in flight */
+size_t pipe_channel_bytes(const struct plan *p);            /* what the backend needs for channels */
+void pipe_open(struct plan *p);                             /* channels to neighbours */
 void pipe_begin(struct plan *p);                            /* of a step: what no rank writes is nothing */
 void pipe_step(struct plan *p);                             /* all micro-batches, by the schedule */
 void pipe_forward(struct plan *p, int micro);               /* of an evaluation */

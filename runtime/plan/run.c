@@ -55,6 +55,7 @@ static void bind_calls(struct plan *p, struct calls *calls)
 
 static void alloc_separately(struct plan *p)
 {
+    if (!p->how.backend->separate || !p->how.backend->separate()) return;
     p->separate = xcalloc((size_t)p->n_storages + 1, sizeof *p->separate);
     for (int i = 0; i < p->n_storages; i++)
         if (p->storage[i].where == IN_ARENA)
@@ -114,6 +115,7 @@ static void bind_stage(struct plan *p, struct plan *stage)
     stage->memory = b->alloc(p->state->device, stage->arena_bytes);
     stage->carries = p->carries;
     stage->seed_memory = b->alloc(p->state->device, (size_t)stage->n_seeds * OFFSETS_ALIGNMENT);
+    alloc_separately(stage);
     bind_slots(stage);
     bind_all(stage);
 }
@@ -130,9 +132,10 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
     p->carries = s->backend->alloc(s->device, p->report.carries);
     p->seed_memory = p->carries + p->seeds;
     p->gathered = xcalloc(1, p->report.carries + 1);
-    if (s->backend->separate && s->backend->separate()) alloc_separately(p);
+    alloc_separately(p);
     bind_all(p);
     for (int c = 0; c < p->n_chunks; c++) bind_stage(p, p->chunk[c]);
+    if (pipe_is(p)) pipe_open(p);
 }
 
 /* ---- running ---- */
