@@ -1,7 +1,7 @@
 /* Channels between the GPUs of two ranks, by NCCL. What is given is copied into a ring and goes on a stream of the
-   channel, by a communicator of the channel: NCCL buffers nothing, a parcel holds up all that comes behind it on its
-   stream until it is taken, and ranks that both give first, or give and take in another order, would wait for each other
-   for ever on one of both. What is taken comes on the main stream, which waits for it anyhow.
+   channel, by a communicator of the channel: NCCL buffers nothing, so that a parcel holds up what is behind it until it
+   is taken, and ranks that share either between channels would wait for each other for ever where both give first, or
+   one takes in another order than the other gives. What is taken comes on the main stream, which waits for it anyhow.
 
    While a parcel waits for its taker its kernel holds multiprocessors, which others then miss: MOST of them at most. */
 #include "exchange.h"
@@ -11,11 +11,11 @@
 enum { GIVER, TAKER };                                      /* their ranks in the channel's communicator */
 enum { MOST = 4, ALIGNMENT = 256 };
 
-bool channels_open(const struct device *d) { return d->exchange && d->exchange->n_channels > 0; }
+bool channel_any(const struct device *d) { return d->exchange && d->exchange->n_channels > 0; }
 
 static struct line *line_of(struct device *d, int number)
 {
-    INVARIANT(channels_open(d) && number < d->exchange->n_channels && d->exchange->channel[number].comm,
+    INVARIANT(channel_any(d) && number < d->exchange->n_channels && d->exchange->channel[number].comm,
               "channel %d: it has no end here", number);
     return &d->exchange->channel[number];
 }
@@ -98,10 +98,10 @@ void device_open_channel(void *device, const struct channel *c)
     if (c->from == comm_here()->rank) make_room(d, l, c);
 }
 
-void channels_close(struct device *d)
+void channel_close(struct device *d)
 {
     struct exchange *x = d->exchange;
-    for (struct line *l = x->channel; l && l < x->channel + x->n_channels; l++) {
+    for (struct line *l = x ? x->channel : NULL; l && l < x->channel + x->n_channels; l++) {
         if (!l->comm) continue;
         if (l->stream) {
             wait_gone(d, l);
@@ -112,9 +112,8 @@ void channels_close(struct device *d)
         NCCL(l->comm, nccl.CommDestroy(l->comm));
         l->comm = NULL;
     }
-    free(x->channel);
-    x->channel = NULL;
-    x->n_channels = 0;
+    if (x) free(x->channel);
+    if (x) x->n_channels = 0;
 }
 
 /* ---- parcels ---- */

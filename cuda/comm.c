@@ -208,7 +208,6 @@ void exchange_close(struct device *d)
 {
     struct exchange *x = d->exchange;
     if (!x) return;
-    channels_close(d);
     CUDA(cudaStreamSynchronize(x->stream));
     for (int i = 0; i < GROUPS; i++) if (x->group[i]) NCCL(x->group[i], nccl.CommDestroy(x->group[i]));
     CUDA(cudaFree(x->gathered));

@@ -174,6 +174,7 @@ void device_close(void *device)
 {
     struct device *d = device;
     device_wait(d, NULL);
+    channel_close(d);
     exchange_close(d);
     clock_close(d);
     ring_close(d);

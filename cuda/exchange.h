@@ -38,6 +38,4 @@ struct exchange {
     int n_channels; struct line *channel;                   /* by number */
 };
 
-void channels_close(struct device *d);
-
 #endif

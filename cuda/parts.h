@@ -51,7 +51,8 @@ void device_exchange(struct device *d, const struct parcel *parcels, int n);
 void device_meet(void *device);
 
 /* channel.c */
-bool channels_open(const struct device *d);                 /* some are */
+bool channel_any(const struct device *d);                   /* some are open */
+void channel_close(struct device *d);                       /* all */
 void device_open_channel(void *device, const struct channel *c);
 void device_give(void *device, const struct parcel *p, int channel);
 void device_take(void *device, const struct parcel *p, int channel);

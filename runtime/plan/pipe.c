@@ -41,8 +41,6 @@ static void *address_in(struct plan *stage, int storage, int micro)
 
 /* ---- between neighbours ---- */
 
-enum { VALUES, GRADS };
-
 static int home_of(const struct plan *p, int stage) { return p->graph->leaves->stages.home[stage]; }
 
 static struct parcel parcel_of(const struct plan *p, struct plan *stage, int storage, int micro, int home)
@@ -52,70 +50,24 @@ static struct parcel parcel_of(const struct plan *p, struct plan *stage, int sto
                             plan_decl_bytes(p, stage->storage[storage].decl) };
 }
 
-static struct plan *chunk_of(const struct plan *p, int stage)
-{
-    for (int c = 0; c < p->n_chunks; c++) if (p->chunk[c]->part == stage) return p->chunk[c];
-    return NULL;
-}
-
-static int storage_in(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
-
-/* ---- channels ---- */
-
-/* Two for each boundary between stages of two ranks, by number; false: it is within a rank. Values are under way, or
-   not yet taken, while the stage below the boundary has a slot for their micro-batch, and so are gradients: it is there
-   that they are awaited. So those who give as many as there are slots never have to wait for those who take. */
-static bool channel_of(const struct plan *p, int number, struct channel *c)
-{
-    int below = number / 2, what = number % 2, from = home_of(p, what == VALUES ? below : below + 1),
-        to = home_of(p, what == VALUES ? below + 1 : below);
-    const struct place *here = &p->graph->leaves->here;
-    const struct plan *stage = chunk_of(p, what == VALUES ? below : below + 1);
-    *c = (struct channel){ number, place_member(here, OVER_PP, from), place_member(here, OVER_PP, to), 0, 0 };
-    const struct crossings *x = !stage ? NULL : what == VALUES ? &stage->outgoing : &stage->incoming;
-    for (int i = 0; x && i < x->n; i++) {
-        int storage = storage_in(&x->crossing[i], what);
-        if (storage == NONE) continue;
-        size_t bytes = plan_decl_bytes(p, stage->storage[storage].decl);
-        c->parcels += stages_slots(p, below);
-        if (bytes > c->bytes) c->bytes = bytes;
-    }
-    return from != to;
-}
-
-size_t pipe_channel_bytes(const struct plan *p)
-{
-    size_t bytes = 0;
-    struct channel c;
-    for (int i = 0; p->how.backend->open_channel && i < 2 * (stages_of(p) - 1); i++)
-        if (channel_of(p, i, &c) && c.from == p->graph->leaves->here.rank) bytes += (size_t)c.parcels * c.bytes;
-    return bytes;
-}
-
-void pipe_open(struct plan *p)
-{
-    struct channel c;
-    for (int i = 0; p->how.backend->open_channel && i < 2 * (stages_of(p) - 1); i++)
-        if (channel_of(p, i, &c)) p->how.backend->open_channel(p->state->device, &c);
-}
-
 /* Values go up to the stage after `from`, gradients down to the one before it. */
 static void give(struct plan *p, struct plan *from, int what, int micro)
 {
     int to = from->part + (what == VALUES ? 1 : -1);
     const struct crossings *x = what == VALUES ? &from->outgoing : &from->incoming;
-    struct plan *neighbour = chunk_of(p, to);
+    struct plan *neighbour = plan_chunk_of(p, to);
     const struct crossings *its = !neighbour ? NULL : what == VALUES ? &neighbour->incoming : &neighbour->outgoing;
     if (to < 0 || to >= stages_of(p)) return;
     for (int i = 0; i < x->n; i++) {
-        int storage = storage_in(&x->crossing[i], what);
+        int storage = crossing_storage(&x->crossing[i], what);
         if (storage == NONE) continue;
         struct parcel out = parcel_of(p, from, storage, micro, home_of(p, to));
         int boundary = what == VALUES ? from->part : to;
         if (!neighbour) p->how.backend->give(p->state->device, &out, 2 * boundary + what);
         else
-            p->how.backend->copy(p->state->device, address_in(neighbour, storage_in(&its->crossing[i], what), micro),
-                                 out.data, out.bytes);
+            p->how.backend->copy(p->state->device,
+                                 address_in(neighbour, crossing_storage(&its->crossing[i], what), micro), out.data,
+                                 out.bytes);
     }
 }
 
@@ -123,9 +75,9 @@ static void take(struct plan *p, struct plan *to, int what, int micro)
 {
     int from = to->part + (what == VALUES ? -1 : 1);
     const struct crossings *x = what == VALUES ? &to->incoming : &to->outgoing;
-    if (from < 0 || from >= stages_of(p) || chunk_of(p, from)) return;
+    if (from < 0 || from >= stages_of(p) || plan_chunk_of(p, from)) return;
     for (int i = 0; i < x->n; i++) {
-        int storage = storage_in(&x->crossing[i], what), boundary = what == VALUES ? from : to->part;
+        int storage = crossing_storage(&x->crossing[i], what), boundary = what == VALUES ? from : to->part;
         if (storage == NONE) continue;
         struct parcel in = parcel_of(p, to, storage, micro, home_of(p, from));
         p->how.backend->take(p->state->device, &in, 2 * boundary + what);
@@ -167,7 +119,7 @@ static void weight(struct plan *p, struct plan *stage, int micro)
 void pipe_forward(struct plan *p, int micro)
 {
     for (int stage = 0; stage < stages_of(p); stage++) {
-        struct plan *mine = chunk_of(p, stage);
+        struct plan *mine = plan_chunk_of(p, stage);
         if (!mine) continue;
         forward(p, mine, micro);
         release(mine, micro);

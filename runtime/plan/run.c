@@ -110,7 +110,6 @@ static void bind_stage(struct plan *p, struct plan *stage)
 {
     const struct backend *b = p->how.backend;
     stage->state = p->state;
-    if (stage->backward.n) state_want_grads(p->state);
     stage->arena_bytes = stage->report.arena;
     stage->memory = b->alloc(p->state->device, stage->arena_bytes);
     stage->carries = p->carries;
@@ -125,7 +124,7 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
     INVARIANT(!p->state && s->backend == p->how.backend, "a plan is bound once, over a state of its backend");
     INVARIANT(!shares || shares->report.arena >= p->report.arena, "the plan with the larger arena is bound first");
     p->state = s;
-    if (p->backward.n) state_want_grads(s);
+    if (p->backward.n || p->trains) state_want_grads(s);
     p->borrows = shares != NULL && !pipe_is(p);
     p->arena_bytes = pipe_is(p) ? p->scratch + PIPE_ARENA : p->report.arena;
     p->memory = p->borrows ? shares->memory : s->backend->alloc(s->device, p->arena_bytes);
@@ -135,7 +134,7 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
     alloc_separately(p);
     bind_all(p);
     for (int c = 0; c < p->n_chunks; c++) bind_stage(p, p->chunk[c]);
-    if (pipe_is(p)) pipe_open(p);
+    if (pipe_is(p)) channels_open(p);
 }
 
 /* ---- running ---- */

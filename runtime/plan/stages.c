@@ -3,26 +3,6 @@
 
 #include <stdlib.h>
 
-/* The most micro-batches that a chunk has in flight. */
-static int most_flying(const struct row *row, int chunk)
-{
-    int flying = 0, most = 0;
-    for (const struct action *a = row->action; a < row->action + row->n; a++) {
-        bool begins = a->kind == ACTION_FORWARD, ends = a->kind == ACTION_BACKWARD || a->kind == ACTION_WEIGHT;
-        if (a->chunk == chunk) flying += begins - ends;
-        if (flying > most) most = flying;
-    }
-    return most;
-}
-
-int stages_slots(const struct plan *p, int stage)
-{
-    struct stage_place at = pipeline_place(&p->schedule, stage, 0);
-    bool trains = false;
-    for (int c = 0; c < p->n_chunks; c++) trains |= p->chunk[c]->backward.n > 0;
-    return (trains ? most_flying(&p->schedule.rank[at.rank], at.chunk) : 1) + 1;    /* what is near comes early */
-}
-
 static int plan_stages(struct plan *p, struct err *e)
 {
     const struct place *here = &p->graph->leaves->here;
@@ -37,13 +17,13 @@ static int plan_stages(struct plan *p, struct err *e)
         if (plan_part(&p->chunk[c], p->graph, p->how, pipeline_stage(&p->schedule, me, c), e)) return -1;
     for (int c = 0; c < p->n_chunks; c++) {
         struct plan *stage = p->chunk[c];
-        stage->slots = stages_slots(p, stage->part);
+        stage->slots = channels_slots(p, stage->part);
         p->report.arena += stage->report.arena + (size_t)stage->slots * stage->slot_bytes;
         p->report.forward_flops += stage->report.forward_flops;
         p->report.train_flops += stage->report.train_flops;
         p->report.forward_bytes += stage->report.forward_bytes;
     }
-    p->report.arena += pipe_channel_bytes(p);
+    p->report.arena += channels_bytes(p);
     return 0;
 }
 
