@@ -1,41 +1,29 @@
 /* What the GPUs of several ranks exchange, by NCCL, on a stream of its own: beside what is given to the main stream
    next, up to meet. Events alone order the two, so that all of it can be recorded with a step. NCCL is loaded when
    there are several ranks: one needs none. */
-#include "device.h"
-#include "parts.h"
+#include "exchange.h"
 
 #include <dlfcn.h>
-#include <nccl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUPS = 1 << AXES, ROOM = 1 << 20 };                /* ROOM: bytes of `gathered` */
-/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. */
-struct exchange {
-    unsigned axes; ncclComm_t group[GROUPS];
-    cudaStream_t stream; cudaEvent_t given, done;
-    float *gathered;
-};
+enum { ROOM = 1 << 20 };                                    /* bytes of `gathered` */
 
 const struct comm *(*comm_of_program)(void);    /* the program's own; a backend is a shared object by itself */
 const struct comm *comm_here(void) { return comm_of_program(); }
 
 /* ---- the library ---- */
 
-#define CALLS(X) \
-    X(GetVersion) X(GetErrorString) X(GetLastError) X(GetUniqueId) X(CommInitRank) X(CommSplit) \
-    X(CommGetAsyncError) X(CommDestroy) X(AllGather) X(AllReduce) X(Broadcast) X(GroupStart) X(Send) X(Recv) X(GroupEnd)
-#define DECLARE(name) __typeof__(nccl##name) *name;
 #define FIND(name) && (*(void **)&nccl.name = dlsym(library, "nccl" #name))
-static struct { CALLS(DECLARE) } nccl;
+struct nccl nccl;
 
 /* NULL, or what is missing. */
 static const char *find_library(void)
 {
     void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-    return library CALLS(FIND) ? NULL : dlerror();
+    return library NCCL_CALLS(FIND) ? NULL : dlerror();
 }
 
 void exchange_describe(char text[64])
@@ -48,27 +36,27 @@ void exchange_describe(char text[64])
 
 /* ---- failures ---- */
 
-static _Noreturn void fail(const char *file, int line, const char *call, ncclResult_t result, ncclComm_t comm)
+void exchange_fail(const char *file, int line, const char *call, ncclResult_t result, ncclComm_t comm)
 {
     char says[600];
     snprintf(says, sizeof says, "rank %d of %d: %s; %.400s", comm_here()->rank, comm_here()->ranks,
              nccl.GetErrorString(result), nccl.GetLastError(comm));
     library_fail(file, line, call, says);
 }
-#define NCCL(comm, call) do { \
-    ncclResult_t result_ = (call); \
-    if (result_ != ncclSuccess) fail(__FILE__, __LINE__, #call, result_, comm); \
-} while (0)
 
 /* What went wrong while exchanges ran. */
+static void check_one(ncclComm_t comm)
+{
+    ncclResult_t result = ncclSuccess;
+    if (!comm) return;
+    NCCL(comm, nccl.CommGetAsyncError(comm, &result));
+    if (result != ncclSuccess) exchange_fail(__FILE__, __LINE__, "an exchange between GPUs", result, comm);
+}
+
 static void check(const struct exchange *x)
 {
-    for (int i = 0; i < GROUPS; i++) {
-        ncclResult_t result = ncclSuccess;
-        if (!x->group[i]) continue;
-        NCCL(x->group[i], nccl.CommGetAsyncError(x->group[i], &result));
-        if (result != ncclSuccess) fail(__FILE__, __LINE__, "an exchange between GPUs", result, x->group[i]);
-    }
+    for (int i = 0; i < GROUPS; i++) check_one(x->group[i]);
+    for (int i = 0; i < x->n_channels; i++) check_one(x->channel[i].comm);
 }
 
 void device_wait(struct device *d, cudaEvent_t event)

@@ -121,10 +121,20 @@ bool device_describe(int line, char text[256])
     return true;
 }
 
+/* In a pipeline a message waits for its taker while kernels run beside it. Streams that share a connection to the GPU
+   wait for each other, and loading a kernel may wait for all that runs: neither may be. Read when CUDA starts. */
+static void let_messages_wait(void)
+{
+    if (place_group(&comm_here()->place, OVER_PP) == 1) return;
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+    setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+}
+
 /* Makes this rank's GPU the one that calls are for; gives its number. */
 static int take(void)
 {
     struct err e;
+    let_messages_wait();
     int number = 0, arch = look(comm_here()->local, &number, &e);
     if (arch < 0) {
         fprintf(stderr, "cuda: %s\n", e.text);
@@ -164,6 +174,7 @@ void device_close(void *device)
 {
     struct device *d = device;
     device_wait(d, NULL);
+    channel_close(d);
     exchange_close(d);
     clock_close(d);
     ring_close(d);

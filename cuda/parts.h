@@ -50,6 +50,13 @@ void device_broadcast(void *device, void *data, size_t bytes, int root, unsigned
 void device_exchange(struct device *d, const struct parcel *parcels, int n);
 void device_meet(void *device);
 
+/* channel.c */
+bool channel_any(const struct device *d);                   /* some are open */
+void channel_close(struct device *d);                       /* all */
+void device_open_channel(void *device, const struct channel *c);
+void device_give(void *device, const struct parcel *p, int channel);
+void device_take(void *device, const struct parcel *p, int channel);
+
 /* largest.cu */
 void cuda_largest(cudaStream_t stream, float *to, const float *from, int n, int ranks);
 

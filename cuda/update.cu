@@ -46,6 +46,7 @@ static size_t global_norm_scratch(const struct args *a)
     return blocks * sizeof(double);
 }
 
+/* Of gradients that lie on another rank of a pipeline, and count there, nothing is read. */
 static void global_norm(const struct args *a)
 {
     double *part = (double *)a->scratch;
@@ -56,9 +57,9 @@ static void global_norm(const struct args *a)
             const struct tensor *in = &a->in[from + t.n];
             t.data[t.n] = reals(in);
             t.count[t.n] = shape_count(in->shape);
-            t.first[t.n + 1] = t.first[t.n] + stretches(in);
+            t.first[t.n + 1] = t.first[t.n] + (in->data ? stretches(in) : 0);
         }
-        LAUNCH(a, global_norm_blocks, t.first[t.n], BLOCK, 0, t, part + blocks);
+        if (t.first[t.n]) LAUNCH(a, global_norm_blocks, t.first[t.n], BLOCK, 0, t, part + blocks);
         blocks += t.first[t.n];
     }
     LAUNCH(a, global_norm_fold, 1, BLOCK, 0, part, blocks, reals(&a->out[0]));

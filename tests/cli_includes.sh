@@ -78,7 +78,7 @@ home() {
 home 'hdf5' 'runtime/store/'
 home '(lua|lualib|lauxlib)\.h' 'lua/'
 home 'mpi\.h' 'runtime/comm/mpi\.c'
-home 'nccl' 'cuda/comm\.c'
+home 'nccl' 'cuda/exchange\.h'
 home 'cuda' 'cuda/'
 home 'xxhash' 'runtime/base/base\.c'
 home 'z(lib|std)\.h' 'runtime/data/inflate\.c'

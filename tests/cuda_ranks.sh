@@ -1,7 +1,7 @@
 #!/bin/sh
 # Several ranks, each with an emulated GPU: what NCCL adds, deals out and passes on gives the numbers of one rank, the
 # same bits recorded as a graph or not and in any order of streams; experts of other ranks likewise, and a choice for
-# which there is no room is named; a rank that dies, too.
+# which there is no room is named; so do layers of other ranks, by every kind of schedule; a rank that dies is named.
 set -eu
 . "$(dirname "$0")/study.sh"
 needs_ranks
@@ -56,6 +56,30 @@ near=$(look near alone/s ranks/s 1e-5)
 experts=$(look near alone/s experts/s 1e-5)
 grid=$(look near alone/s grid/s 1e-5)
 echo "2 GPUs: losses differ from one's by $near, with experts on each by $experts; 4 GPUs with both: by $grid"
+
+# ---- layers of other ranks ----
+sed 's/layers = 1/layers = 4/; s/steps = 4/micro = 4, steps = 2/' study.lua >deep.lua
+# mesh OUT RANKS AXES SCHEDULE KEYS: trains so.
+mesh() {
+    out=$1 n=$2 axes=$3 schedule=$4
+    shift 4
+    leaves 0 ranks $n "$sluice" run deep.lua --out $out --ranks "$axes" --set train.ranks.schedule=$schedule "$@"
+}
+leaves 0 "$sluice" run deep.lua --out deep --progress none
+leaves 0 "$sluice" run deep.lua --out cpu --set train.backend=cpu --progress none
+mesh halves 2 pp=2 zb_h1
+mesh folded 2 pp=2 zb_v
+mesh both 2 pp=2 dualpipev
+PTXHOST_SEED=5 SLUICE_CUDA_MEMORY=apart mesh mixed 2 pp=2 dualpipev
+look equal both/s mixed/s
+mesh square 4 'pp=2 ep=2' 1f1b --set train.micro=2
+
+for run in deep cpu halves folded both square; do mv $run/s/base-* $run/s/base; done
+for run in cpu halves folded both square; do
+    near=$(look near deep/s $run/s 1e-6)
+    echo "4 layers, $run: losses differ from one GPU's by $near"
+done
+look near cpu/s both/s 1e-6 >/dev/null
 
 # ---- a rank dies while the other waits for its part of an exchange ----
 SLUICE_COMM_TIMEOUT=20 PTXHOST_NCCL_TIMEOUT=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out dead \

@@ -317,6 +317,44 @@ static void gather_on_gpus(const struct backend *b, void *gpu, unsigned over)
     free(x);
 }
 
+/* Channels up and down a ring: all give on both before any takes, and take in another order than was given; what was
+   given is written over at once. Parcels of a round are as many as the channels are opened for, with room to spare or
+   none. */
+static void channels_on_gpus(const struct backend *b)
+{
+    enum { N = 5003, PARCELS = 3, ROUNDS = 4, UP = 0, DOWN = 1 };
+    const struct comm *c = comm_here();
+    int ranks = c->ranks, next[] = { (c->rank + 1) % ranks, (c->rank + ranks - 1) % ranks };
+    comm_divide(&(struct mesh){ .size = { [AXIS_PP] = ranks } });
+    void *gpu = b->open(1);
+    float *x = xmalloc(N * sizeof *x), *from = b->alloc(gpu, N * sizeof *x), *to = b->alloc(gpu, N * sizeof *x);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < 2 * ranks; i++) {
+            int giver = i / 2, taker = i % 2 == UP ? (giver + 1) % ranks : (giver + ranks - 1) % ranks;
+            b->open_channel(gpu, &(struct channel){ i, giver, taker, pass ? PARCELS : 0, pass * N * sizeof *x });
+        }
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int k = 0; k < 2 * PARCELS; k++) {
+            int way = k / PARCELS, n = N - k % PARCELS;
+            for (int i = 0; i < n; i++) x[i] = value(c->rank, i + round + k);
+            b->put(gpu, from, x, (size_t)n * sizeof *x);
+            b->give(gpu, &(struct parcel){ next[way], false, from, (size_t)n * sizeof *x }, 2 * c->rank + way);
+            b->clear(gpu, from, N * sizeof *x);
+        }
+        for (int k = 2 * PARCELS; k-- > 0; ) {
+            int way = k / PARCELS, of = way * PARCELS + PARCELS - 1 - k % PARCELS, n = N - of % PARCELS;
+            int giver = next[!way];
+            b->take(gpu, &(struct parcel){ giver, true, to, (size_t)n * sizeof *x }, 2 * giver + way);
+            b->get(gpu, x, to, (size_t)n * sizeof *x);
+            for (int i = 0; i < n; i++) expect(x[i] == value(giver, i + round + of), "a channel between GPUs", i);
+        }
+    }
+    b->release(gpu, from, N * sizeof *x);
+    b->release(gpu, to, N * sizeof *x);
+    free(x);
+    b->close(gpu);
+}
+
 static void exchange_on_gpus(void)
 {
     struct err e;
@@ -334,6 +372,7 @@ static void exchange_on_gpus(void)
         gather_on_gpus(b, gpu, OVER_DP);
     }
     b->close(gpu);
+    channels_on_gpus(b);
 }
 
 static void part_ways(const char *word)

@@ -108,6 +108,33 @@ static void check_backward(struct pair *p, const char *run, unsigned adding, uns
     compare_gradients(p, run);
 }
 
+/* A pipeline may have the gradient of a product's weight by itself, and the others without it: with the bits of all
+   together. */
+static void check_halves(struct pair *p, int weight)
+{
+    struct bench *b = &p->gpu;
+    struct tensor whole[BENCH_INS];
+    unsigned only = 1u << weight;
+    run_backward(b, bench_backward, only, 0);
+    for (int i = 0; i < b->node->n_in; i++) {
+        whole[i] = b->din[i];
+        size_t bytes = whole[i].data ? tensor_bytes(&whole[i]) : 0;
+        if (bytes) whole[i].data = memcpy(xmalloc(bytes), b->din[i].data, bytes);
+    }
+    for (int half = 0; half < 2; half++) {
+        unsigned absent = half ? ~only : only;
+        run_backward(b, bench_backward, only, absent);
+        for (int i = 0; i < b->node->n_in; i++) {
+            if (!whole[i].data || absent >> i & 1) continue;
+            if (memcmp(whole[i].data, b->din[i].data, tensor_bytes(&whole[i])) == 0) continue;
+            print_error("%s, %s: gradient %d has other bits %s\n", p->is->name, p->mode, i,
+                        half ? "by itself" : "without that of a weight");
+            differing++;
+        }
+    }
+    for (int i = 0; i < b->node->n_in; i++) free(whole[i].data);
+}
+
 static void check_gradients(struct pair *p)
 {
     const struct node *n = p->cpu.node;
@@ -117,6 +144,8 @@ static void check_gradients(struct pair *p)
     check_backward(p, "backward", 0, 0);
     if (waves) return;
     check_backward(p, "backward that adds", ~0u, 0);
+    for (int i = 0; taking > 1 && i < n->n_in; i++)
+        if (p->gpu.din[i].data && op_all[p->is->op]->factors >> i & 1) check_halves(p, i);
     for (int i = 0; taking > 1 && i < n->n_in; i++) {
         if (!p->cpu.din[i].data) continue;
         check_backward(p, "backward that adds to one", 1u << i, 0);

@@ -15,6 +15,10 @@ struct fill {
     struct { int64_t matrix, row, column; } first;
 };
 
+/* Of comm's channels one from a rank to another: how many parcels are given before the first of them has to have been
+   taken, of so many bytes at most. */
+struct channel { int number, from, to, parcels; size_t bytes; };
+
 struct backend {
     const char *name;
     bool cuts_rows;    /* calls may run on a part of their rows, from any of its threads */
@@ -60,7 +64,9 @@ struct backend {
     void (*reduce)(void *device, real *data, int64_t n, enum reduction how, unsigned over);
     void (*broadcast)(void *device, void *data, size_t bytes, int root, unsigned over);
     void (*meet)(void *device);
-    /* As comm's, of memory of the device. NULL: it has no channels, and no pipelines. */
+    /* As comm's, of memory of the device. open_channel: by all ranks of a pipeline, in the order of channels, before
+       anything goes through one; once more to widen it. NULL: there is nothing to open. */
+    void (*open_channel)(void *device, const struct channel *c);
     void (*give)(void *device, const struct parcel *p, int channel);
     void (*take)(void *device, const struct parcel *p, int channel);
     /* Moments of the device's own time: stamp number n is passed when what was given before is done; between waits for

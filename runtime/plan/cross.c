@@ -43,20 +43,19 @@ static void find_writers(struct plan *p)
     const struct graph *g = p->graph;
     const struct leaves *leaves = g->leaves;
     int here = place_index(&leaves->here, OVER_PP);
-    bool any = false;
     p->writer = arena_alloc(p->arena, (size_t)(leaves->n + 1) * sizeof *p->writer);
     p->unwritten = arena_alloc(p->arena, (size_t)(leaves->n + 1) * sizeof(struct leaf *));
     for (int i = 0; i < leaves->n; i++) p->writer[i] = NONE;
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
         if (!p->planned[i].backward) continue;
-        any = true;
+        p->trains = true;
         for (int k = 0; k < n->n_in && leaves->stages.home[n->stage] == here; k++) {
             const struct leaf *l = plan_leaf_of(n->in[k]);
             if (l && node_wants(n, k) && n->stage > p->writer[l->id]) p->writer[l->id] = n->stage;
         }
     }
-    for (int i = 0; any && i < leaves->n; i++) {
+    for (int i = 0; p->trains && i < leaves->n; i++) {
         const struct leaf *l = leaves->leaf[i];
         if (leaf_trains(l) && !l->home && p->writer[i] == NONE) p->unwritten[p->n_unwritten++] = l;
     }

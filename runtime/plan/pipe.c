@@ -41,8 +41,6 @@ static void *address_in(struct plan *stage, int storage, int micro)
 
 /* ---- between neighbours ---- */
 
-enum { VALUES, GRADS };
-
 static int home_of(const struct plan *p, int stage) { return p->graph->leaves->stages.home[stage]; }
 
 static struct parcel parcel_of(const struct plan *p, struct plan *stage, int storage, int micro, int home)
@@ -52,31 +50,24 @@ static struct parcel parcel_of(const struct plan *p, struct plan *stage, int sto
                             plan_decl_bytes(p, stage->storage[storage].decl) };
 }
 
-static struct plan *chunk_of(const struct plan *p, int stage)
-{
-    for (int c = 0; c < p->n_chunks; c++) if (p->chunk[c]->part == stage) return p->chunk[c];
-    return NULL;
-}
-
-static int storage_in(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
-
 /* Values go up to the stage after `from`, gradients down to the one before it. */
 static void give(struct plan *p, struct plan *from, int what, int micro)
 {
     int to = from->part + (what == VALUES ? 1 : -1);
     const struct crossings *x = what == VALUES ? &from->outgoing : &from->incoming;
-    struct plan *neighbour = chunk_of(p, to);
+    struct plan *neighbour = plan_chunk_of(p, to);
     const struct crossings *its = !neighbour ? NULL : what == VALUES ? &neighbour->incoming : &neighbour->outgoing;
     if (to < 0 || to >= stages_of(p)) return;
     for (int i = 0; i < x->n; i++) {
-        int storage = storage_in(&x->crossing[i], what);
+        int storage = crossing_storage(&x->crossing[i], what);
         if (storage == NONE) continue;
         struct parcel out = parcel_of(p, from, storage, micro, home_of(p, to));
         int boundary = what == VALUES ? from->part : to;
         if (!neighbour) p->how.backend->give(p->state->device, &out, 2 * boundary + what);
         else
-            p->how.backend->copy(p->state->device, address_in(neighbour, storage_in(&its->crossing[i], what), micro),
-                                 out.data, out.bytes);
+            p->how.backend->copy(p->state->device,
+                                 address_in(neighbour, crossing_storage(&its->crossing[i], what), micro), out.data,
+                                 out.bytes);
     }
 }
 
@@ -84,9 +75,9 @@ static void take(struct plan *p, struct plan *to, int what, int micro)
 {
     int from = to->part + (what == VALUES ? -1 : 1);
     const struct crossings *x = what == VALUES ? &to->incoming : &to->outgoing;
-    if (from < 0 || from >= stages_of(p) || chunk_of(p, from)) return;
+    if (from < 0 || from >= stages_of(p) || plan_chunk_of(p, from)) return;
     for (int i = 0; i < x->n; i++) {
-        int storage = storage_in(&x->crossing[i], what), boundary = what == VALUES ? from : to->part;
+        int storage = crossing_storage(&x->crossing[i], what), boundary = what == VALUES ? from : to->part;
         if (storage == NONE) continue;
         struct parcel in = parcel_of(p, to, storage, micro, home_of(p, from));
         p->how.backend->take(p->state->device, &in, 2 * boundary + what);
@@ -128,7 +119,7 @@ static void weight(struct plan *p, struct plan *stage, int micro)
 void pipe_forward(struct plan *p, int micro)
 {
     for (int stage = 0; stage < stages_of(p); stage++) {
-        struct plan *mine = chunk_of(p, stage);
+        struct plan *mine = plan_chunk_of(p, stage);
         if (!mine) continue;
         forward(p, mine, micro);
         release(mine, micro);

@@ -66,6 +66,7 @@ struct plan {
     int part;
     /* of a pipeline: the schedule for so many micro-batches, and the plans of this rank's stages, by chunk */
     struct schedule schedule; struct arena *table; struct plan **chunk; int n_chunks;
+    bool trains;    /* of a pipeline: some stage goes backward, of whichever rank */
     /* by leaf the last of this rank's stages that writes its gradient, or NONE; leaves of which none does, nor has one
        of them its home */
     int *writer, n_unwritten; const struct leaf **unwritten;
@@ -107,7 +108,18 @@ static inline struct leaf *plan_leaf_of(const struct node *n) { return n ? node_
 /* ---- pipelines ---- */
 
 static inline bool pipe_is(const struct plan *p) { return p->part == PART_REST; }      /* of a pipeline, of no stage */
+static inline struct plan *plan_chunk_of(const struct plan *p, int stage)       /* NULL: another rank has it */
+{
+    for (int c = 0; c < p->n_chunks; c++) if (p->chunk[c]->part == stage) return p->chunk[c];
+    return NULL;
+}
+/* What crosses: values to the stage after, gradients to the one before. */
+enum { VALUES, GRADS };
+static inline int crossing_storage(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
 void cross_find(struct plan *p);                            /* what a stage and its neighbours exchange */
+int channels_slots(const struct plan *p, int stage);        /* of any rank's stage: for micro-batches in flight */
+size_t channels_bytes(const struct plan *p);                /* what the backend needs for them */
+void channels_open(const struct plan *p);
 void pipe_begin(struct plan *p);                            /* of a step: what no rank writes is nothing */
 void pipe_step(struct plan *p);                             /* all micro-batches, by the schedule */
 void pipe_forward(struct plan *p, int micro);               /* of an evaluation */

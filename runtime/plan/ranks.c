@@ -101,9 +101,7 @@ static void plan_exchanges(struct plan *p)
 
 void ranks_plan(struct plan *p)
 {
-    bool trains = p->backward.n > 0;
-    for (int c = 0; c < p->n_chunks; c++) trains |= p->chunk[c]->backward.n > 0;
-    if (mesh_ranks(&p->graph->leaves->here.mesh) == 1 || !trains) return;
+    if (mesh_ranks(&p->graph->leaves->here.mesh) == 1 || !(p->backward.n || p->trains)) return;
     cut_gradients(p);
     plan_exchanges(p);
 }

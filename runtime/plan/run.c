@@ -55,6 +55,7 @@ static void bind_calls(struct plan *p, struct calls *calls)
 
 static void alloc_separately(struct plan *p)
 {
+    if (!p->how.backend->separate || !p->how.backend->separate()) return;
     p->separate = xcalloc((size_t)p->n_storages + 1, sizeof *p->separate);
     for (int i = 0; i < p->n_storages; i++)
         if (p->storage[i].where == IN_ARENA)
@@ -109,11 +110,11 @@ static void bind_stage(struct plan *p, struct plan *stage)
 {
     const struct backend *b = p->how.backend;
     stage->state = p->state;
-    if (stage->backward.n) state_want_grads(p->state);
     stage->arena_bytes = stage->report.arena;
     stage->memory = b->alloc(p->state->device, stage->arena_bytes);
     stage->carries = p->carries;
     stage->seed_memory = b->alloc(p->state->device, (size_t)stage->n_seeds * OFFSETS_ALIGNMENT);
+    alloc_separately(stage);
     bind_slots(stage);
     bind_all(stage);
 }
@@ -123,16 +124,17 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
     INVARIANT(!p->state && s->backend == p->how.backend, "a plan is bound once, over a state of its backend");
     INVARIANT(!shares || shares->report.arena >= p->report.arena, "the plan with the larger arena is bound first");
     p->state = s;
-    if (p->backward.n) state_want_grads(s);
+    if (p->backward.n || p->trains) state_want_grads(s);
     p->borrows = shares != NULL && !pipe_is(p);
     p->arena_bytes = pipe_is(p) ? p->scratch + PIPE_ARENA : p->report.arena;
     p->memory = p->borrows ? shares->memory : s->backend->alloc(s->device, p->arena_bytes);
     p->carries = s->backend->alloc(s->device, p->report.carries);
     p->seed_memory = p->carries + p->seeds;
     p->gathered = xcalloc(1, p->report.carries + 1);
-    if (s->backend->separate && s->backend->separate()) alloc_separately(p);
+    alloc_separately(p);
     bind_all(p);
     for (int c = 0; c < p->n_chunks; c++) bind_stage(p, p->chunk[c]);
+    if (pipe_is(p)) channels_open(p);
 }
 
 /* ---- running ---- */

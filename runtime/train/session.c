@@ -43,9 +43,6 @@ static int find_stages(struct session *s, const struct division *d, struct err *
     struct schedule schedule;
     int ranks = place_group(&s->leaves->here, OVER_PP);
     if (ranks == 1) return 0;
-    if (!s->backend->give)
-        return err_set(e, "train.ranks.pp: %d: the backend '%s' has no pipelines yet; take 1, and dp or ep", ranks,
-                       s->backend->name);
     struct stages of = { .schedule = d->schedule, .chunks = d->chunks, .micros = s->train.micro };
     if (pipeline_make(&schedule, s->arena, (enum pipeline)d->schedule, ranks, of.micros, of.chunks, e))
         return err_prefix(e, "train.ranks.schedule: ");
