@@ -11,7 +11,7 @@ bad=0
 # may include; a second line has more of them.
 cat >"$work" <<'TABLE'
 base | | base child draw file float_log fp8 level memory mesh moments nf4 object param process regular
-base | | shape terminal text
+base | | hashing shape terminal text
 graph    | base                      | attributes elementwise graph ops signature stages
 comm     | base                      | comm
 backend  | base graph comm           | backend codes kernel quintic rounds
@@ -80,7 +80,7 @@ home '(lua|lualib|lauxlib)\.h' 'lua/'
 home 'mpi\.h' 'runtime/comm/mpi\.c'
 home 'nccl' 'cuda/exchange\.h'
 home 'cuda' 'cuda/'
-home 'xxhash' 'runtime/base/base\.c'
+home 'xxhash' 'runtime/base/(base|hashing)\.c'
 home 'z(lib|std)\.h' 'runtime/data/inflate\.c'
 home 'Random123' 'runtime/base/draw\.h'
 home 'jansson' 'runtime/(model|data|train|cli)/'

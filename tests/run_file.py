@@ -80,8 +80,11 @@ def equal(calm, other, *left_out):
         left, right = flat(file), flat(twin)
         bad = [k for k in sorted(left | right) if left.get(k) != right.get(k) and k not in left_out]
         assert not bad, f"{twin} is not {file}: {', '.join(bad)}"
-        weights = max(glob.glob(os.path.dirname(file) + "/checkpoints/step-*")) + "/state.safetensors"
-        assert filecmp.cmp(weights, other + weights[len(calm):], shallow=False), f"{twin}: other weights"
+        last = max(glob.glob(os.path.dirname(file) + "/checkpoints/step-*"))
+        parts = sorted(glob.glob(last + "/state*.safetensors"))
+        its = sorted(glob.glob(other + last[len(calm):] + "/state*.safetensors"))
+        assert parts and its == [other + part[len(calm):] for part in parts], f"{twin}: other files of weights"
+        assert all(map(lambda a, b: filecmp.cmp(a, b, shallow=False), parts, its)), f"{twin}: other weights"
         sensible(twin)
 
 

@@ -63,10 +63,10 @@ foreach(name grad_decode grad_modules grad_pairs test_kv test_switches)
   endif()
 endforeach()
 # Exit code 77: what the test needs is not here.
-set_tests_properties(cli_cuda cli_gpu_check cli_hosts cli_mesh cli_noise cli_ranks test_comm PROPERTIES
+set_tests_properties(cli_cuda cli_gpu_check cli_hosts cli_mesh cli_noise cli_parts cli_ranks test_comm PROPERTIES
   SKIP_RETURN_CODE 77)
 # Ranks that wait for each other need the processors.
-set_tests_properties(cli_hosts cli_mesh cli_ranks PROPERTIES PROCESSORS 2)
+set_tests_properties(cli_hosts cli_mesh cli_parts cli_ranks PROPERTIES PROCESSORS 2)
 
 # tests/test_cuda_NAME.c runs on the emulated GPU: the kernels that ship, every access checked; and as another GPU may
 # round.

@@ -4,6 +4,7 @@
     run = sluice_read.run("runs/quickstart/base-3f9a12cd/0/run.h5")
     run["metrics"]["eval.loss"]["value"]            # numpy array, rows first
     sluice_read.frame("runs/quickstart")            # pandas: variant, replicate, step and one column per scalar metric
+    sluice_read.tensors("runs/quickstart/base-3f9a12cd/0/checkpoints/step-00000500")["embed.weight"]
 
 From a shell: python3 sluice_read.py PATH lists what a run file holds.
 """
@@ -102,6 +103,35 @@ def frame(path):
         return pandas.concat([_run_frame(pandas, r, v, k) for v, k, r in study(path)], ignore_index=True)
     one = run(path)
     return _run_frame(pandas, one, one["attributes"].get("variant", ""), one["attributes"].get("replicate", 0))
+
+
+def _pieces(path):
+    """Of a file of tensors: name, array, shape of the whole tensor, and where the array begins in it."""
+    numpy = _need("numpy", "python3-numpy")
+    kind = {"F64": "<f8", "F32": "<f4", "I32": "<i4", "U8": "u1"}
+    data = numpy.memmap(path, mode="r")
+    size = 8 + int(data[:8].view("<u8")[0])
+    header = json.loads(data[8:size].tobytes())
+    about = header.pop("__metadata__", {})
+    whole, begin = (json.loads(about.get(key, "{}")) for key in ("sluice.whole", "sluice.begin"))
+    for name, t in header.items():
+        first, end = t["data_offsets"]
+        array = data[size + first : size + end].view(kind[t["dtype"]]).reshape(t["shape"])
+        yield name, array, whole.get(name, t)["shape"], begin.get(name, [0] * len(t["shape"]))
+
+
+def tensors(checkpoint):
+    """The tensors of a checkpoint's folder by name, whole, in however many files their pieces lie; nothing is verified,
+    which `sluice ckpt inspect` does."""
+    numpy = _need("numpy", "python3-numpy")
+    with open(os.path.join(checkpoint, "manifest.json")) as file:
+        names = json.load(file)["files"]
+    out = {}
+    for file in names:
+        for name, array, shape, begin in _pieces(os.path.join(checkpoint, file)):
+            whole = out.setdefault(name, numpy.empty(shape, array.dtype))
+            whole[tuple(slice(b, b + n) for b, n in zip(begin, array.shape))] = array
+    return out
 
 
 def main():

@@ -47,7 +47,8 @@ void comm_fail(const char *format, ...) __attribute__((noreturn, format(printf, 
 void comm_send(const void *data, size_t bytes, int to);
 void comm_receive(void *data, size_t bytes, int from);
 
-/* Rank 0 leads: it reads and writes all files and says what is done next; the others follow. */
+/* Rank 0 leads: it says what is done next, the others follow. It reads and writes all files, but for what each rank keeps
+   of a checkpoint. */
 enum order_kind {
     ORDER_POINT,
     ORDER_OPEN,
@@ -56,6 +57,8 @@ enum order_kind {
     ORDER_SHARE,
     ORDER_GET,
     ORDER_PUT,
+    ORDER_SAVE,
+    ORDER_LOAD,
     ORDER_LEAVE_POINT,
     ORDER_END
 };

@@ -32,6 +32,16 @@ bool state_is_foreign(const struct leaf *l)
     return is_held(l) && l->holder != place_index(&comm_here()->place, leaf_replicas(l)) + 1;
 }
 
+bool state_writes(const struct leaf *l)
+{
+    return state_has(l) && place_index(&comm_here()->place, leaf_replicas(l)) == (l->holder ? l->holder - 1 : 0);
+}
+
+int64_t state_begin(const struct leaf *l)
+{
+    return l->over || l->shard ? leaf_part(l, &comm_here()->place) * l->decl.shape.dim[l->cut] : 0;
+}
+
 static bool is_offloaded(const struct leaves *leaves, const struct leaf *l) { return leaves->offload && l->of_update; }
 
 static enum slab slab_of(const struct leaves *leaves, const struct leaf *l)
@@ -102,13 +112,13 @@ void *state_data(const struct state *s, const struct leaf *l)
     return s->slab[slab_of(s->leaves, l)] + l->offset;
 }
 
-static void put(struct state *s, const struct leaf *l, const void *from)
+void state_put_part(struct state *s, const struct leaf *l, const void *from)
 {
     s->backend->put(s->device, state_data(s, l), from, leaf_bytes(l));
     s->stale |= l->packed_bytes > 0;
 }
 
-static void get(struct state *s, const struct leaf *l, void *to)
+void state_get_part(struct state *s, const struct leaf *l, void *to)
 {
     s->backend->get(s->device, to, state_data(s, l), leaf_bytes(l));
 }
@@ -145,7 +155,7 @@ static void put_parts(struct state *s, const struct leaf *l, const void *from)
     char *part = xmalloc(leaf_bytes(l));
     for (int i = 0; i < leaf_parts(l, &c->place); i++) {
         move_part(l, i, (char *)from, part, true);
-        if (keeper_of(l, i) == c->rank) put(s, l, part);
+        if (keeper_of(l, i) == c->rank) state_put_part(s, l, part);
         else comm_send(part, leaf_bytes(l), keeper_of(l, i));
     }
     free(part);
@@ -156,7 +166,7 @@ static void get_parts(struct state *s, const struct leaf *l, void *to)
     const struct comm *c = comm_here();
     char *part = xmalloc(leaf_bytes(l));
     for (int i = 0; i < leaf_parts(l, &c->place); i++) {
-        if (keeper_of(l, i) == c->rank) get(s, l, part);
+        if (keeper_of(l, i) == c->rank) state_get_part(s, l, part);
         else comm_receive(part, leaf_bytes(l), keeper_of(l, i));
         move_part(l, i, to, part, false);
     }
@@ -168,14 +178,14 @@ static bool is_elsewhere(const struct leaf *l) { return l->over || l->shard || s
 
 void state_put(struct state *s, const struct leaf *l, const void *from)
 {
-    if (!is_elsewhere(l)) { put(s, l, from); return; }
+    if (!is_elsewhere(l)) { state_put_part(s, l, from); return; }
     comm_order(ORDER_PUT, l->id);
     put_parts(s, l, from);
 }
 
 void state_get(struct state *s, const struct leaf *l, void *to)
 {
-    if (!is_elsewhere(l)) { get(s, l, to); return; }
+    if (!is_elsewhere(l)) { state_get_part(s, l, to); return; }
     comm_order(ORDER_GET, l->id);
     get_parts(s, l, to);
 }
@@ -188,9 +198,9 @@ void state_answer(struct state *s, struct order o)
     void *part = xmalloc(leaf_bytes(l));
     if (o.kind == ORDER_PUT) {
         comm_receive(part, leaf_bytes(l), 0);
-        put(s, l, part);
+        state_put_part(s, l, part);
     } else {
-        get(s, l, part);
+        state_get_part(s, l, part);
         comm_send(part, leaf_bytes(l), 0);
     }
     free(part);
@@ -204,9 +214,9 @@ void state_share(struct state *s)
         if (l->kind != LEAF_WEIGHT && (l->kind != LEAF_BUFFER || is_held(l))) continue;
         if (!state_has(l) || place_group(&c->place, leaf_replicas(l)) == 1) continue;
         void *part = xmalloc(leaf_bytes(l));
-        get(s, l, part);
+        state_get_part(s, l, part);
         c->broadcast(part, leaf_bytes(l), place_member(&c->place, leaf_replicas(l), 0), leaf_replicas(l));
-        put(s, l, part);
+        state_put_part(s, l, part);
         free(part);
     }
 }

@@ -16,6 +16,5 @@ void state_pack(struct state *s);                           /* all that are want
 void state_unstage(struct state *s, int micro);             /* the staged inputs become those that are read */
 void state_want_grads(struct state *s);
 bool state_has(const struct leaf *l);                       /* its stage of the pipeline is here */
-bool state_is_foreign(const struct leaf *l);                /* it is elsewhere, or a buffer that another rank keeps */
 
 #endif

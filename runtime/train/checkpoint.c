@@ -154,16 +154,18 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
                     struct err *e)
 {
     char *path = path_of(dir, step, ""), *temporary = path_of(dir, step, ".tmp");
+    int written = 0;
     out->step = step;
     INVARIANT((size_t)snprintf(out->path, sizeof out->path, "%s", path) < sizeof out->path,
               "a checkpoint's path is too long");
     int failure = (mkdir(dir, 0777) < 0 && errno != EEXIST) || checkpoint_tidy(dir) < 0 || mkdir(temporary, 0777) < 0 ||
-                  checkpoint_write(temporary, step, leaves, state, trainer_state, out) ||
+                  (written = checkpoint_write(temporary, step, leaves, state, trainer_state, out, e)) ||
                   replace(dir, step, temporary, path) < 0;
     int cause = errno;
     if (failure) {
+        if (!written) err_set(e, "%s", strerror(cause));
+        err_prefix(e, "%s: cannot be written: ", path);
         remove_folder(temporary);
-        err_set(e, "%s: cannot be written: %s", path, strerror(cause));
     } else if (keep > 0) checkpoint_prune(dir, step, keep, held);
     free(path);
     free(temporary);

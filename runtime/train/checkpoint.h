@@ -1,12 +1,13 @@
 /* Checkpoints: a folder step-00000100/ with state.safetensors (all weights and every buffer that is not transient, by
-   path) and manifest.json, written last. A checkpoint is whole or it does not exist. */
+   path) and manifest.json, written last. A checkpoint is whole or it does not exist. With several ranks each writes the
+   pieces that it keeps to a file of its own, state-RANK.safetensors; whoever reads finds the same tensors. */
 #ifndef SLUICE_CHECKPOINT_H
 #define SLUICE_CHECKPOINT_H
 
 #include "plan/plan.h"
 #include <jansson.h>
 
-/* bytes and hash (XXH128) of state.safetensors. */
+/* bytes and hash (XXH128) of state.safetensors, or of what it would be: they do not depend on ranks. */
 struct checkpoint { char path[4096], hash[33]; int64_t step; uint64_t bytes; };
 
 /* Where a run keeps them, and the one of a step; malloc'd. */
@@ -19,15 +20,20 @@ bool checkpoint_is_held(const struct held *held, int64_t step);
 
 /* Writes dir/step-N beside the others (making dir), replaces one of the same step, and removes all but the `keep`
    newest up to this step (0 keeps all). trainer_state: what is kept beside the tensors, which run it is of and what its
-   loop remembers, or what an average is made of; "extra" in the manifest. -1 leaves errno as the system gave it. */
+   loop remembers, or what an average is made of; "extra" in the manifest. -1 leaves errno as the system gave it, and e
+   names the rank. With several ranks for rank 0 alone, who orders the others to write as well; so is loading. */
 int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state,
                     const json_t *trainer_state, int keep, const struct held *held, struct checkpoint *out,
                     struct err *e);
 
 /* Verifies every byte, then fills the state. The checkpoint must hold exactly the leaves' paths and shapes; on an error
-   nothing is filled. *trainer_state (new reference) is what was given to checkpoint_save. */
+   nothing is filled. *trainer_state (new reference) is what was given to checkpoint_save. Each rank reads what it
+   has. */
 int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out,
                     json_t **trainer_state, struct err *e);
+
+/* On the other ranks: what rank 0 ordered, ORDER_SAVE or ORDER_LOAD. */
+void checkpoint_answer(struct leaves *leaves, struct state *state, struct order o);
 
 /* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed
    stays. */

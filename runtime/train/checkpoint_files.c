@@ -1,10 +1,9 @@
-/* The two files of a checkpoint. Every byte is covered by a hash: the tensors' is in the manifest, the manifest's at
-   its own end. */
+/* The files of a checkpoint, and its manifest. Every byte is covered by a hash: those of files with tensors are in the
+   manifest, the manifest's at its own end. */
 #include "checkpoint_files.h"
 #include "base/file.h"
 #include "base/regular.h"
 #include "base/text.h"
-#include "safetensors.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { VERSION = 1, MANIFEST_MOST = 1 << 26 };
-static const char state_file[] = "state.safetensors", manifest_file[] = "manifest.json";
+enum { VERSION = 1, VERSION_PARTS = 2, MANIFEST_MOST = 1 << 26 };
+static const char manifest_file[] = "manifest.json";
 
 char *checkpoint_join(const char *dir, const char *name, const char *suffix)
 {
@@ -21,64 +20,30 @@ char *checkpoint_join(const char *dir, const char *name, const char *suffix)
     return path;
 }
 
-static const char *leaf_dtype(const struct leaf *l)
+static json_t *bytes_and_hash(uint64_t bytes, const char *hash)
 {
-    return l->decl.dtype == DTYPE_I32 ? "I32" : l->decl.dtype == DTYPE_U8 ? "U8" : sizeof(real) == 8 ? "F64" : "F32";
-}
-
-/* As it lies in memory. */
-static struct stored tensor_of(const struct leaf *l) { return stored_new(l->path, leaf_dtype(l), l->whole); }
-
-/* Of all that are saved; returns how many. */
-static int tensors_of(const struct leaves *leaves, struct stored **tensor)
-{
-    int n = 0;
-    *tensor = xcalloc((size_t)leaves->n + 1, sizeof **tensor);
-    for (int i = 0; i < leaves->n; i++) if (leaf_is_saved(leaves->leaf[i])) (*tensor)[n++] = tensor_of(leaves->leaf[i]);
-    return n;
-}
-
-uint64_t checkpoint_bytes(const struct leaves *leaves)
-{
-    struct stored *tensor;
-    uint64_t bytes = 0;
-    size_t header;
-    int n = tensors_of(leaves, &tensor);
-    free(safetensors_header(n, tensor, NULL, &header));
-    for (int i = 0; i < n; i++) bytes += tensor[i].bytes;
-    free(tensor);
-    return header + bytes;
-}
-
-static void put_state(FILE *to, struct leaves *leaves, struct state *state)
-{
-    struct stored *tensor;
-    int n = tensors_of(leaves, &tensor);
-    size_t bytes;
-    char *header = safetensors_header(n, tensor, NULL, &bytes);
-    fwrite(header, 1, bytes, to);
-    for (int i = 0; i < leaves->n && !ferror(to); i++) {
-        const struct leaf *l = leaves->leaf[i];
-        if (!leaf_is_saved(l)) continue;
-        void *data = xmalloc(leaf_whole_bytes(l));
-        state_get(state, l, data);
-        fwrite(data, 1, leaf_whole_bytes(l), to);
-        free(data);
-    }
-    free(header);
-    free(tensor);
+    return json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "xxh128", hash);
 }
 
 /* The manifest's last member is the hash of all bytes before it. */
 static const char seal[] = ",\"xxh128\":\"", seal_end[] = "\"}\n";
 enum { SEAL = sizeof seal - 1 + 32 + sizeof seal_end - 1 };
 
-static char *manifest_text(int64_t step, const json_t *trainer_state, uint64_t bytes, const char *digest)
+/* Alone a rank writes the one file; several write parts of it, and the manifest says bytes and hash of both. */
+static char *manifest_text(int64_t step, const json_t *trainer_state, const struct answer *parts,
+                           const struct checkpoint *c)
 {
     char check[33], *text;
-    json_t *j = json_pack("{s:s, s:i, s:I, s:{s:{s:I, s:s}}, s:O}", "format", "sluice-checkpoint", "version", VERSION,
-                          "step", (json_int_t)step, "files", state_file, "bytes", (json_int_t)bytes, "xxh128", digest,
-                          "extra", trainer_state);
+    int ranks = comm_here()->ranks;
+    json_t *files = json_object();
+    for (int r = 0; r < ranks; r++) {
+        char *name = checkpoint_state_name(r);
+        json_object_set_new(files, name, bytes_and_hash(parts[r].bytes, parts[r].hash));
+        free(name);
+    }
+    json_t *j = json_pack("{s:s, s:i, s:I, s:o, s:o*, s:O}", "format", "sluice-checkpoint", "version",
+                          ranks > 1 ? VERSION_PARTS : VERSION, "step", (json_int_t)step, "files", files, "state",
+                          ranks > 1 ? bytes_and_hash(c->bytes, c->hash) : NULL, "extra", trainer_state);
     INVARIANT(j, "a checkpoint's manifest cannot be made");
     char *body = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     size_t length = strlen(body) - 1;                       /* the closing brace comes after the seal */
@@ -89,47 +54,57 @@ static char *manifest_text(int64_t step, const json_t *trainer_state, uint64_t b
     return text;
 }
 
-static int write_state(const char *path, struct leaves *leaves, struct state *state)
+static int write_manifest(const char *path, char *text)
 {
     struct err e;
     struct file *file = file_begin(path, FILE_REGULAR, &e);
-    if (!file) return -1;
-    put_state(file_stream(file), leaves, state);
-    return file_commit(file, &e);
-}
-
-/* Length and hash of the state are those of the file as our own reader takes it. */
-static int measure(const char *state_path, struct checkpoint *out)
-{
-    struct safetensors *written;
-    struct err e;
-    if (safetensors_open(&written, state_path, &e) < 0) return -1;
-    hash_print(safetensors_hash(written), out->hash);
-    out->bytes = safetensors_bytes(written);
-    safetensors_close(written);
-    return 0;
-}
-
-static int write_manifest(const char *path, int64_t step, const json_t *trainer_state, const struct checkpoint *c)
-{
-    struct err e;
-    struct file *file = file_begin(path, FILE_REGULAR, &e);
-    if (!file) return -1;
-    char *text = manifest_text(step, trainer_state, c->bytes, c->hash);
-    fputs(text, file_stream(file));
+    if (file) fputs(text, file_stream(file));
     free(text);
-    return file_commit(file, &e);
+    return file ? file_commit(file, &e) : -1;
+}
+
+/* Bytes and hash of all of the state: of parts those of the one file that they stand for, which this rank sees them as.
+   */
+static int measure(const char *folder, const struct answer *parts, struct checkpoint *out, struct err *e)
+{
+    int n = comm_here()->ranks;
+    out->bytes = parts[0].bytes;
+    memcpy(out->hash, parts[0].hash, sizeof out->hash);
+    if (n == 1) return 0;
+    struct safetensors **part = xcalloc((size_t)n, sizeof *part), *all = NULL;
+    int failure = 0;
+    for (int r = 0; r < n && !failure; r++) {
+        char *name = checkpoint_state_name(r), *path = checkpoint_join(folder, name, "");
+        failure = safetensors_open(&part[r], path, e);
+        if (failure)
+            err_prefix(e, "rank 0 does not see what rank %d wrote; all ranks need the file system of the output "
+                          "folder: ", r);
+        free(path);
+        free(name);
+    }
+    if (failure) for (int r = 0; r < n; r++) safetensors_close(part[r]);
+    else failure = safetensors_join(&all, n, part, e);
+    if (!failure) {
+        hash_print(safetensors_hash(all), out->hash);
+        out->bytes = safetensors_bytes(all);
+    }
+    safetensors_close(all);
+    free(part);
+    return failure;
 }
 
 int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state,
-                     const json_t *trainer_state, struct checkpoint *out)
+                     const json_t *trainer_state, struct checkpoint *out, struct err *e)
 {
-    char *state_path = checkpoint_join(folder, state_file, ""),
-         *manifest_path = checkpoint_join(folder, manifest_file, "");
-    int failure = write_state(state_path, leaves, state) || measure(state_path, out) ||
-                  write_manifest(manifest_path, step, trainer_state, out);
-    free(state_path);
-    free(manifest_path);
+    struct answer *parts = xcalloc((size_t)comm_here()->ranks, sizeof *parts);
+    char *path = checkpoint_join(folder, manifest_file, "");
+    int failure = checkpoint_write_all(folder, leaves, state, parts, e) || measure(folder, parts, out, e);
+    if (!failure && write_manifest(path, manifest_text(step, trainer_state, parts, out)))
+        failure = err_set(e, "%s", strerror(errno));
+    int cause = errno;
+    free(path);
+    free(parts);
+    errno = cause;
     return failure ? -1 : 0;
 }
 
@@ -153,9 +128,9 @@ static json_t *manifest_read(const char *folder, struct err *e)
     else if (!(j = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL))) err_set(e, "%s: not JSON", path);
     const char *format = json_string_value(json_object_get(j, "format"));
     json_int_t version = json_integer_value(json_object_get(j, "version"));
-    if (j && (!format || strcmp(format, "sluice-checkpoint") || version != VERSION)) {
-        err_set(e, "%s: format %s, version %lld; wanted is sluice-checkpoint, version %d", path, format ? format : "?",
-                (long long)version, VERSION);
+    if (j && (!format || strcmp(format, "sluice-checkpoint") || version < VERSION || version > VERSION_PARTS)) {
+        err_set(e, "%s: format %s, version %lld; wanted is sluice-checkpoint, version %d or %d", path,
+                format ? format : "?", (long long)version, VERSION, VERSION_PARTS);
         json_decref(j);
         j = NULL;
     }
@@ -172,41 +147,86 @@ bool checkpoint_is(const char *path)
     return yes;
 }
 
-static int check_state(const char *path, const json_t *said, const struct safetensors *tensors, struct err *e)
+/* verified: every byte, and not only how many they are. */
+static int check_file(const char *path, const json_t *said, const struct safetensors *file, bool verified,
+                      struct err *e)
 {
     char digest[33];
     const char *want = json_string_value(json_object_get(said, "xxh128"));
-    hash_print(safetensors_hash(tensors), digest);
-    if ((json_int_t)safetensors_bytes(tensors) != json_integer_value(json_object_get(said, "bytes")))
-        return err_set(e, "%s: %llu bytes, the manifest says %lld", path,
-                       (unsigned long long)safetensors_bytes(tensors),
+    if ((json_int_t)safetensors_bytes(file) != json_integer_value(json_object_get(said, "bytes")))
+        return err_set(e, "%s: %llu bytes, the manifest says %lld", path, (unsigned long long)safetensors_bytes(file),
                        (long long)json_integer_value(json_object_get(said, "bytes")));
+    if (!verified) return 0;
+    hash_print(safetensors_hash(file), digest);
     if (want && strcmp(want, digest) == 0) return 0;
     return err_set(e, "%s: damaged (XXH128 %s, the manifest says %s)", path, digest, want ? want : "nothing");
+}
+
+/* Those that the manifest names; returns how many, -1: one is not as it says, and none is open. */
+static int open_files(const char *folder, json_t *files, int share, int of, struct safetensors **file, struct err *e)
+{
+    int n = 0, failure = 0;
+    const char *name;
+    json_t *said;
+    json_object_foreach(files, name, said) {
+        char *path = checkpoint_join(folder, name, "");
+        failure = safetensors_open(&file[n], path, e) || check_file(path, said, file[n], n % of == share, e);
+        free(path);
+        n++;
+        if (failure) break;
+    }
+    for (int i = 0; i < n && failure; i++) safetensors_close(file[i]);
+    return failure ? -1 : n;
+}
+
+static int open_tensors(const char *folder, const json_t *manifest, int share, int of, struct safetensors **tensors,
+                        struct err *e)
+{
+    json_t *files = json_object_get(manifest, "files");
+    bool parts = json_integer_value(json_object_get(manifest, "version")) == VERSION_PARTS;
+    struct safetensors **file = xcalloc(json_object_size(files) + 1, sizeof *file);
+    int n = open_files(folder, files, share, of, file, e), failure = n < 0;
+    *tensors = NULL;
+    if (parts && !failure) failure = safetensors_join(tensors, n, file, e);
+    else if (n == 1) *tensors = file[0];
+    else if (n >= 0) {
+        for (int i = 0; i < n; i++) safetensors_close(file[i]);
+        failure = err_set(e, "%s: its manifest names %d files, not one", folder, n);
+    }
+    free(file);
+    return failure ? -1 : 0;
+}
+
+/* Of all of the state: bytes and hash. */
+static const json_t *state_of(const json_t *manifest)
+{
+    json_t *state = json_object_get(manifest, "state"), *files = json_object_get(manifest, "files");
+    return state ? state : json_object_iter_value(json_object_iter(files));
+}
+
+static int open_share(const char *folder, int share, int of, struct safetensors **tensors, struct checkpoint *out,
+                      json_t **trainer_state, struct err *e)
+{
+    json_t *manifest = manifest_read(folder, e);
+    *tensors = NULL;
+    if (!manifest) return -1;
+    int failure = open_tensors(folder, manifest, share, of, tensors, e);
+    if (!failure) {
+        const char *hash = json_string_value(json_object_get(state_of(manifest), "xxh128"));
+        *out = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")),
+                                    .bytes = safetensors_bytes(*tensors) };
+        snprintf(out->path, sizeof out->path, "%s", folder);
+        snprintf(out->hash, sizeof out->hash, "%s", hash ? hash : "");
+        *trainer_state = json_incref(json_object_get(manifest, "extra"));
+    }
+    json_decref(manifest);
+    return failure;
 }
 
 int checkpoint_open(const char *folder, struct safetensors **tensors, struct checkpoint *out, json_t **trainer_state,
                     struct err *e)
 {
-    json_t *manifest = manifest_read(folder, e);
-    *tensors = NULL;
-    if (!manifest) return -1;
-    const json_t *said = json_object_get(json_object_get(manifest, "files"), state_file);
-    char *path = checkpoint_join(folder, state_file, "");
-    int failure = safetensors_open(tensors, path, e) || check_state(path, said, *tensors, e);
-    if (!failure) {
-        *out = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")),
-                                    .bytes = safetensors_bytes(*tensors) };
-        snprintf(out->path, sizeof out->path, "%s", folder);
-        snprintf(out->hash, sizeof out->hash, "%s", json_string_value(json_object_get(said, "xxh128")));
-        *trainer_state = json_incref(json_object_get(manifest, "extra"));
-    } else {
-        safetensors_close(*tensors);
-        *tensors = NULL;
-    }
-    free(path);
-    json_decref(manifest);
-    return failure ? -1 : 0;
+    return open_share(folder, 0, 1, tensors, out, trainer_state, e);
 }
 
 int checkpoint_verify(const char *path, struct err *e)
@@ -257,7 +277,7 @@ static int compare(const struct safetensors *s, const struct leaves *leaves, str
     for (int i = 0; i < leaves->n && !failure; i++) {
         const struct leaf *l = leaves->leaf[i];
         if (!leaf_is_saved(l)) continue;
-        struct stored t = tensor_of(l);
+        struct stored t = checkpoint_tensor(l);
         const struct stored *found = safetensors_find(s, l->path);
         failure = found ? same_tensor(found, &t, e) : err_set(e, "has no '%s'%s", l->path, hint(l->path, have, near));
     }
@@ -271,22 +291,14 @@ static int compare(const struct safetensors *s, const struct leaves *leaves, str
     return failure;
 }
 
-int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out,
-                    json_t **trainer_state, struct err *e)
+int checkpoint_open_for(const char *folder, int share, int of, const struct leaves *leaves,
+                        struct safetensors **tensors, struct checkpoint *out, json_t **trainer_state, struct err *e)
 {
-    struct safetensors *tensors;
+    if (open_share(folder, share, of, tensors, out, trainer_state, e)) return -1;
+    if (compare(*tensors, leaves, e) == 0) return 0;
+    json_decref(*trainer_state);
+    safetensors_close(*tensors);
     *trainer_state = NULL;
-    if (checkpoint_open(path, &tensors, out, trainer_state, e)) return -1;
-    int failure = compare(tensors, leaves, e);
-    if (failure) {
-        err_prefix(e, "%s: ", path);
-        json_decref(*trainer_state);
-        *trainer_state = NULL;
-    }
-    for (int i = 0; i < leaves->n && !failure; i++) {
-        const struct leaf *l = leaves->leaf[i];
-        if (leaf_is_saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
-    }
-    safetensors_close(tensors);
-    return failure;
+    *tensors = NULL;
+    return err_prefix(e, "%s: ", folder);
 }

@@ -16,8 +16,8 @@ float *donor_values(const struct safetensors *file, const struct donated *d, boo
                         *t = beside ? beside : safetensors_find(file, d->path);
     if (d->kept == KEPT_FLOAT) return safetensors_floats(file, t, e);
     float *value = xmalloc((size_t)shape_count(d->shape) * sizeof *value);
-    unsigned char *codes = xmalloc(t->bytes);               /* in a file they may begin anywhere */
-    memcpy(codes, safetensors_data(file, t), t->bytes);
+    unsigned char *codes = xmalloc(t->bytes);
+    safetensors_read(file, t, NULL, codes);
     nf4_values(d->kept, shape_count(d->shape), codes, value);
     free(codes);
     return value;

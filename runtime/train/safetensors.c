@@ -1,7 +1,7 @@
 /* safetensors, read strictly and written plainly. */
-#include "safetensors.h"
+#include "safetensors_private.h"
 #include "base/float_log.h"
-#include "base/regular.h"
+#include "base/hashing.h"
 
 #include <endian.h>
 #include <math.h>
@@ -10,8 +10,6 @@
 #include <string.h>
 
 enum { HEADER_MOST = 100 * 1000 * 1000 };
-
-struct safetensors { struct map map; uint64_t data; json_t *header; int n; struct stored *tensor; };
 
 static size_t dtype_bytes(const char *dtype)
 {
@@ -23,14 +21,14 @@ static size_t dtype_bytes(const char *dtype)
     return 0;
 }
 
-static bool whole(const json_t *j, uint64_t *value)
+static bool natural(const json_t *j, uint64_t *value)
 {
     if (!json_is_integer(j) || json_integer_value(j) < 0) return false;
     *value = (uint64_t)json_integer_value(j);
     return true;
 }
 
-static int tensor_read(struct stored *t, const char *name, const json_t *j, struct err *e)
+int stored_read(struct stored *t, const char *name, const json_t *j, struct err *e)
 {
     const json_t *shape = json_object_get(j, "shape"), *offsets = json_object_get(j, "data_offsets");
     const char *dtype = json_string_value(json_object_get(j, "dtype"));
@@ -41,12 +39,12 @@ static int tensor_read(struct stored *t, const char *name, const json_t *j, stru
         return err_set(e, "'%s': shape is not a list of at most %d sizes", name, SAFETENSORS_RANK);
     *t = (struct stored){ .name = name, .dtype = dtype, .rank = (int)json_array_size(shape) };
     for (int i = 0; i < t->rank; i++) {
-        if (!whole(json_array_get(shape, (size_t)i), &dim) || __builtin_mul_overflow(bytes, dim, &bytes))
+        if (!natural(json_array_get(shape, (size_t)i), &dim) || __builtin_mul_overflow(bytes, dim, &bytes))
             return err_set(e, "'%s': size %d of the shape is out of range", name, i);
         t->dim[i] = (int64_t)dim;
     }
-    if (json_array_size(offsets) != 2 || !whole(json_array_get(offsets, 0), &t->offset) ||
-        !whole(json_array_get(offsets, 1), &end) || end < t->offset)
+    if (json_array_size(offsets) != 2 || !natural(json_array_get(offsets, 0), &t->offset) ||
+        !natural(json_array_get(offsets, 1), &end) || end < t->offset)
         return err_set(e, "'%s': data_offsets are not [begin, end]", name);
     t->bytes = end - t->offset;
     if (t->bytes != bytes)
@@ -62,11 +60,9 @@ static int by_offset(const void *a, const void *b)
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-/* Laid end to end the tensors must be the data, to the byte. */
-static int check_cover(struct safetensors *s, struct err *e)
+int safetensors_check_cover(const struct safetensors *s, uint64_t size, struct err *e)
 {
-    uint64_t at = 0, size = s->map.size - s->data;
-    qsort(s->tensor, (size_t)s->n, sizeof *s->tensor, by_offset);
+    uint64_t at = 0;
     for (int i = 0; i < s->n; i++) {
         const struct stored *t = &s->tensor[i];
         if (t->offset != at)
@@ -91,7 +87,8 @@ static int header_read(struct safetensors *s, struct err *e)
         return err_set(e, "header of %llu bytes, at most %d are read", (unsigned long long)length, HEADER_MOST);
     if (length > s->map.size - sizeof length)
         return err_set(e, "header of %llu bytes in a file of %zu", (unsigned long long)length, s->map.size);
-    s->data = sizeof length + length;
+    s->head = (const char *)s->map.bytes;
+    s->head_bytes = sizeof length + length;
     s->header = json_loadb((const char *)s->map.bytes + sizeof length, length, JSON_REJECT_DUPLICATES, &where);
     if (!json_is_object(s->header))
         return err_set(e, "header: %s at byte %d", s->header ? "not an object" : where.text, where.position);
@@ -100,20 +97,34 @@ static int header_read(struct safetensors *s, struct err *e)
     json_t *value;
     json_object_foreach(s->header, name, value) {
         if (strcmp(name, "__metadata__") == 0) continue;
-        if (tensor_read(&s->tensor[s->n], name, value, e) < 0) return -1;
+        if (stored_read(&s->tensor[s->n], name, value, e) < 0) return -1;
         s->n++;
     }
-    return check_cover(s, e);
+    qsort(s->tensor, (size_t)s->n, sizeof *s->tensor, by_offset);
+    return safetensors_check_cover(s, s->map.size - s->head_bytes, e);
+}
+
+/* Each tensor is the one piece of itself. */
+static void find_pieces(struct safetensors *s)
+{
+    s->piece = xcalloc((size_t)s->n + 1, sizeof *s->piece);
+    s->first = xcalloc((size_t)s->n + 1, sizeof *s->first);
+    for (int i = 0; i < s->n; i++) {
+        s->piece[i] = (struct piece){ stored_box(&s->tensor[i]), s->head + s->head_bytes + s->tensor[i].offset };
+        s->first[i + 1] = i + 1;
+    }
 }
 
 int safetensors_open(struct safetensors **out, const char *path, struct err *e)
 {
     struct safetensors *s = xcalloc(1, sizeof *s);
+    s->path = xstrdup(path);
     *out = NULL;
     if (regular_map(&s->map, path, e) < 0 || header_read(s, e) < 0) {
         safetensors_close(s);
         return err_prefix(e, "%s: ", path);
     }
+    find_pieces(s);
     *out = s;
     return 0;
 }
@@ -121,20 +132,61 @@ int safetensors_open(struct safetensors **out, const char *path, struct err *e)
 void safetensors_close(struct safetensors *s)
 {
     if (!s) return;
+    for (int i = 0; i < s->n_parts; i++) safetensors_close(s->part[i]);
     regular_unmap(&s->map);
     json_decref(s->header);
+    free(s->path);
+    free(s->made_head);
     free(s->tensor);
+    free(s->piece);
+    free(s->first);
+    free(s->part);
     free(s);
 }
 
 int safetensors_count(const struct safetensors *s) { return s->n; }
 const struct stored *safetensors_tensor(const struct safetensors *s, int i) { return &s->tensor[i]; }
-const void *safetensors_data(const struct safetensors *s, const struct stored *t)
+
+void safetensors_read(const struct safetensors *s, const struct stored *t, const struct box *of, void *to)
 {
-    return s->map.bytes + s->data + t->offset;
+    const int i = (int)(t - s->tensor);
+    const struct box all = stored_box(t);
+    for (int k = s->first[i]; k < s->first[i + 1]; k++)
+        box_copy(&s->piece[k].box, s->piece[k].data, of ? of : &all, to, dtype_bytes(t->dtype));
 }
-struct hash safetensors_hash(const struct safetensors *s) { return hash_bytes(s->map.bytes, s->map.size); }
-uint64_t safetensors_bytes(const struct safetensors *s) { return s->map.size; }
+
+/* A tensor of several pieces comes by some of its rows at a time. */
+static void hash_tensor(const struct safetensors *s, int i, struct hashing *h)
+{
+    enum { AT_ONCE = 1 << 20 };
+    const struct stored *t = &s->tensor[i];
+    if (s->first[i + 1] - s->first[i] == 1) { hashing_add(h, s->piece[s->first[i]].data, t->bytes); return; }
+    if (t->bytes == 0) return;
+    struct box some = stored_box(t);
+    int64_t rows = t->dim[0], row = (int64_t)t->bytes / rows, most = row < AT_ONCE ? AT_ONCE / row : 1;
+    void *data = xmalloc((size_t)(most * row));
+    for (; some.begin[0] < rows; some.begin[0] += most) {
+        some.extent[0] = rows - some.begin[0] < most ? rows - some.begin[0] : most;
+        safetensors_read(s, t, &some, data);
+        hashing_add(h, data, (size_t)(some.extent[0] * row));
+    }
+    free(data);
+}
+
+struct hash safetensors_hash(const struct safetensors *s)
+{
+    struct hashing *h = hashing_begin();
+    hashing_add(h, s->head, s->head_bytes);
+    for (int i = 0; i < s->n; i++) hash_tensor(s, i, h);
+    return hashing_end(h);
+}
+
+uint64_t safetensors_bytes(const struct safetensors *s)
+{
+    uint64_t bytes = s->head_bytes;
+    for (int i = 0; i < s->n; i++) bytes += s->tensor[i].bytes;
+    return bytes;
+}
 
 const struct stored *safetensors_find(const struct safetensors *s, const char *name)
 {
@@ -148,6 +200,13 @@ struct stored stored_new(const char *name, const char *dtype, struct shape shape
     for (int i = 0; i < t.rank; i++) t.dim[i] = shape.dim[i];
     t.bytes = (uint64_t)shape_count(shape) * dtype_bytes(dtype);
     return t;
+}
+
+struct box stored_box(const struct stored *t)
+{
+    struct box b = { .rank = t->rank };
+    memcpy(b.extent, t->dim, sizeof b.extent);
+    return b;
 }
 
 struct shape stored_shape(const struct stored *t)
@@ -200,7 +259,6 @@ static uint16_t brain_bits(float value)
 
 float *safetensors_floats(const struct safetensors *s, const struct stored *t, struct err *e)
 {
-    const char *from = safetensors_data(s, t);
     bool whole = strcmp(t->dtype, "F32") == 0, brain = strcmp(t->dtype, "BF16") == 0;
     if (!whole && !brain && strcmp(t->dtype, "F16") != 0) {
         err_set(e, "'%s' has values of %s: F32, BF16 and F16 are read", t->name, t->dtype);
@@ -208,12 +266,11 @@ float *safetensors_floats(const struct safetensors *s, const struct stored *t, s
     }
     uint64_t n = t->bytes / (whole ? sizeof(float) : sizeof(uint16_t));
     float *value = xmalloc(n * sizeof *value + 1);
-    if (whole) memcpy(value, from, t->bytes);
-    for (uint64_t i = 0; i < n && !whole; i++) {
-        uint16_t bits;
-        memcpy(&bits, from + 2 * i, sizeof bits);
-        value[i] = brain ? float_of_bits((uint32_t)bits << 16) : half_value(bits);
-    }
+    uint16_t *bits = whole ? NULL : xmalloc(t->bytes + 1);
+    safetensors_read(s, t, NULL, whole ? (void *)value : bits);
+    for (uint64_t i = 0; i < n && !whole; i++)
+        value[i] = brain ? float_of_bits((uint32_t)bits[i] << 16) : half_value(bits[i]);
+    free(bits);
     return value;
 }
 
@@ -236,6 +293,14 @@ int64_t safetensors_narrow(const char *dtype, const float *from, int64_t n, void
 
 /* ---- writing ---- */
 
+json_t *stored_json(const struct stored *t)
+{
+    json_t *shape = json_array();
+    for (int k = 0; k < t->rank; k++) json_array_append_new(shape, json_integer(t->dim[k]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->dtype, "shape", shape, "data_offsets",
+                     (json_int_t)t->offset, (json_int_t)(t->offset + t->bytes));
+}
+
 char *safetensors_header(int n, struct stored *tensor, const json_t *about, size_t *bytes)
 {
     uint64_t at = 0;
@@ -243,14 +308,10 @@ char *safetensors_header(int n, struct stored *tensor, const json_t *about, size
     if (about) json_object_set(header, "__metadata__", (json_t *)about);
     for (int i = 0; i < n; i++) {
         struct stored *t = &tensor[i];
-        json_t *shape = json_array();
         t->offset = at;
         at += t->bytes;
-        for (int k = 0; k < t->rank; k++) json_array_append_new(shape, json_integer(t->dim[k]));
         int clash = json_object_get(header, t->name) != NULL ||
-                    json_object_set_new(header, t->name,
-                                        json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->dtype, "shape", shape,
-                                                  "data_offsets", (json_int_t)t->offset, (json_int_t)at));
+                    json_object_set_new(header, t->name, stored_json(t));
         INVARIANT(!clash, "two tensors are named '%s'", t->name);
     }
     char *json = json_dumps(header, JSON_COMPACT);

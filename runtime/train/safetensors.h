@@ -2,10 +2,11 @@
 #ifndef SLUICE_SAFETENSORS_H
 #define SLUICE_SAFETENSORS_H
 
+#include "box.h"
 #include "base/shape.h"
 #include <jansson.h>
 
-enum { SAFETENSORS_RANK = 8 };
+enum { SAFETENSORS_RANK = BOX_RANK };
 
 /* dtype as in the format: "F32", "BF16", "I32", … ; offset and bytes count from the first tensor. */
 struct stored { const char *name, *dtype; int rank; int64_t dim[SAFETENSORS_RANK]; uint64_t offset, bytes; };
@@ -18,11 +19,21 @@ void safetensors_close(struct safetensors *s);
 int safetensors_count(const struct safetensors *s);
 const struct stored *safetensors_tensor(const struct safetensors *s, int i);          /* in the order of their data */
 const struct stored *safetensors_find(const struct safetensors *s, const char *name);
-const void *safetensors_data(const struct safetensors *s, const struct stored *t);
+/* Of its values those in a box; NULL: all of them. */
+void safetensors_read(const struct safetensors *s, const struct stored *t, const struct box *of, void *to);
 struct hash safetensors_hash(const struct safetensors *s);                            /* XXH128 of the whole file */
 uint64_t safetensors_bytes(const struct safetensors *s);
 
+/* Files of pieces, each of which says of what tensor and which piece, as the one file that would have these tensors
+   whole, with its bytes and its hash. They become part of it; where they are no such files, or do not hold each place of
+   each tensor once, they are closed. */
+int safetensors_join(struct safetensors **out, int n, struct safetensors *const *file, struct err *e);
+bool safetensors_is_part(const struct safetensors *s);      /* a file of pieces, by itself */
+/* What such a file says of its pieces; whole: their tensors, with offsets in the one file. New reference. */
+json_t *safetensors_about_pieces(int n, const struct stored *whole, const struct box *piece);
+
 struct stored stored_new(const char *name, const char *dtype, struct shape shape);    /* without a place in a file */
+struct box stored_box(const struct stored *t);               /* all of it */
 struct shape stored_shape(const struct stored *t);                           /* rank 0: it has more than SHAPE_RANK */
 const char *stored_text(const struct stored *t, char out[192]);              /* "F32 [256,128]" */
 const char *safetensors_about(const struct safetensors *s, const char *key);          /* of its metadata; NULL */

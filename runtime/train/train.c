@@ -461,6 +461,8 @@ static enum outcome follow(struct trainer *t)
         case ORDER_SHARE:    state_share(s->state); break;
         case ORDER_GET:
         case ORDER_PUT:      state_answer(s->state, o); break;
+        case ORDER_SAVE:
+        case ORDER_LOAD:     checkpoint_answer(s->leaves, s->state, o); break;
         default:             return OUTCOME_FINISHED;       /* rank 0 leaves the point */
         }
     }
@@ -561,6 +563,7 @@ enum outcome train_follow(const struct study *s, int point, const struct train_o
                                .options = o, .number = point,
                                .dir = study_point_path(s, point, ""), .eval_loss = NAN }, *t = &trainer;
     process_hear(SIG_IGN);                                  /* rank 0 hears them, and has the others end with it */
+    signal(SIGXFSZ, SIG_IGN);
     bool opens = comm_follow().kind == ORDER_OPEN;          /* not when the point was finished before */
     enum outcome outcome = opens ? open_point(t) : OUTCOME_FINISHED;
     if (opens && outcome == OUTCOME_FINISHED) outcome = follow(t);

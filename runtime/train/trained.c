@@ -119,7 +119,11 @@ int trained_open(const char *path, struct safetensors **tensors, struct checkpoi
     if (!trained_is_file(path)) return checkpoint_open(path, tensors, c, trainer_state, e);
     *c = (struct checkpoint){ .step = 0 };
     snprintf(c->path, sizeof c->path, "%s", path);
-    return safetensors_open(tensors, path, e);
+    if (safetensors_open(tensors, path, e)) return -1;
+    if (!safetensors_is_part(*tensors)) return 0;
+    safetensors_close(*tensors);
+    *tensors = NULL;
+    return err_set(e, "%s: holds pieces of a checkpoint's tensors, whose others lie beside it: name the folder", path);
 }
 
 int trained_data(const char *path, const char *hash, struct corpus **out, struct err *e)
