@@ -106,6 +106,10 @@ struct dispatched {
 };
 /* A router that is complete, with what its experts wrote: rows [R,W] of d, before gates. */
 struct routed { const struct routing *routing; const struct dispatched *d; struct node *rows; };
+/* Experts of a layer as ranks have them, in training: choices of experts, of which each rank has as many, and of places
+   where they are computed, likewise, both I32 [T,K]; REAL [1], rows that go to other nodes, and would if each choice
+   went by itself. */
+struct ranked { struct node *index, *place, *away, *away_each; int64_t experts, places; int ranks; };
 /* Who has a graph built to look at its routers, not to train by it. router: is told of each, by the name of what it is
    in ("ffn") and its layer. without_best: so many experts, those with its largest keys, are closed to each token. */
 struct observer {

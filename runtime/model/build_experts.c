@@ -168,6 +168,22 @@ static struct dispatched placed(struct build *b, const struct routing *r, const 
     return there;
 }
 
+/* ---- who computes what ---- */
+
+/* sent: where rows begin, as they go to nodes. */
+static void watch(struct build *b, const struct routing *r, const struct dispatched *d, struct node *sent)
+{
+    struct graph *g = b->graph;
+    for (int i = 0; b->mode == MODE_TRAIN && r->logits && i < b->own->monitors.n; i++) {
+        struct pick p = b->own->monitors.pick[i];
+        if (!p.module->watch_ranks || g->failed) continue;
+        struct ranked all = { r->index, d->index, rows_away(g, sent, OVER_NODES),
+                              rows_away(g, d->offsets, OVER_NODES), r->experts - r->idle,
+                              d->offsets->shape.dim[0] - 1, ranks_over(b, OVER_EP) };
+        p.module->watch_ranks(b, p, &all);
+    }
+}
+
 /* ---- experts of other nodes ---- */
 
 /* Nodes that a token goes to at most: as many as those groups reach whose experts lie on the most. */
@@ -205,6 +221,7 @@ static struct node *over_nodes(struct build *b, const char *name, struct hidden 
                 *wants[] = { view(g, number, SHAPE(pairs, k)), view(g, gate, SHAPE(pairs, k)) };
     struct dispatched far = sorted_by(b, d->tokens, chosen, nodes, 0);
     struct node *wanted = gather(g, concat(g, 2, wants), far.order, view(g, far.inverse, SHAPE(pairs, 1)));
+    watch(b, r, d, far.offsets);
     far = sent(b, &far, OVER_NODES);
     wanted = to_experts(g, wanted, far.counts);                                                 /* [R,2K] */
     struct routing here = *r;
@@ -221,6 +238,7 @@ struct node *expert_feed_forward(struct build *b, const char *name, struct hidde
 {
     struct dispatched there = placed(b, r, d);
     if (ranks_over(b, OVER_NODES) > 1) return over_nodes(b, name, h, r, &there);
+    watch(b, r, &there, there.offsets);
     struct node *rows = at_experts(b, name, h, r, &there, OVER_EP);
     return r->logits ? build_combined(b, r, &there, rows) : summed(b, r, &there, rows);
 }
