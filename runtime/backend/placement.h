@@ -22,13 +22,22 @@ ANYWHERE double placement_share(const real *load, struct placed at, int expert)
     return (double)load[expert] / at.computing[expert];
 }
 
+/* Whether another rank may have place for one more copy of an expert: of those of its home, others have room for so
+   many. */
+ANYWHERE int placement_may(struct placement p, struct placed at, int expert)
+{
+    int own = placement_own(p), first = expert / own * own, copies = 0;
+    for (int e = first; e < first + own; e++) copies += at.computing[e] - 1;
+    return at.computing[expert] < p.ranks && copies < (p.ranks - 1) * p.spare;
+}
+
 ANYWHERE void placement_count(struct placement p, const real *load, struct placed at)
 {
     for (int e = 0; e < p.experts; e++) at.computing[e] = 1;
     for (int i = 0; i < p.ranks * p.spare; i++) {
         int most = -1;
         for (int e = 0; e < p.experts; e++) {
-            if (at.computing[e] == p.ranks) continue;
+            if (!placement_may(p, at, e)) continue;
             double share = placement_share(load, at, e), best = most < 0 ? -1 : placement_share(load, at, most);
             if (share > best || (share == best && at.computing[e] < at.computing[most])) most = e;
         }
