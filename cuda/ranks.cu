@@ -3,44 +3,7 @@
    does not know how many rows go where, so that as many slots, C, go from each rank to each, and those of no row as
    well. Rows are read and written twice at either end, but for those that stay, which are once, and slots are found by
    a search in as many numbers as there are experts, which stay in the cache. */
-#include "warp.cuh"
-extern "C" {
-#include "parts.h"
-}
-
-static unsigned over_of(const struct args *a) { return (unsigned)((const struct over_attr *)a->attr)->over; }
-
-static size_t bytes_of(const struct tensor *t) { return (size_t)shape_count(t->shape) * element_bytes(t->format); }
-
-/* To each other of a group its part of `from`, stride bytes apart, 0: to all the same; from each its part. */
-static void exchange_others(const struct args *a, unsigned over, const void *from, size_t stride, void *to,
-                            size_t bytes)
-{
-    const struct place *here = &comm_here()->place;
-    int n = place_group(here, over), me = place_index(here, over), k = 0;
-    struct parcel *parcel = (struct parcel *)xmalloc(2 * (size_t)n * sizeof *parcel);
-    for (int i = 0; i < n; i++) {
-        int peer = place_member(here, over, i);
-        if (i == me) continue;
-        parcel[k++] = { peer, true, (char *)to + (size_t)i * bytes, bytes };
-        parcel[k++] = { peer, false, (char *)from + (size_t)i * stride, bytes };
-    }
-    device_exchange(device_of(a), parcel, k);
-    free(parcel);
-}
-
-static void copy(const struct args *a, void *to, const void *from, size_t bytes)
-{
-    CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, device_of(a)->stream));
-}
-
-/* The same, and its own part. */
-static void exchange_even(const struct args *a, unsigned over, const void *from, size_t stride, void *to, size_t bytes)
-{
-    size_t me = (size_t)place_index(&comm_here()->place, over);
-    copy(a, (char *)to + me * bytes, (const char *)from + me * stride, bytes);
-    exchange_others(a, over, from, stride, to, bytes);
-}
+#include "ranks.cuh"
 
 /* ---- sums: y[i] = beta y[i] + the sum over ranks of parts[rank, i] ---- */
 

@@ -92,11 +92,10 @@ static struct node *adapter(struct build *b, struct pick self, const struct adap
     int64_t in = shape_last(w), out = w.dim[w.rank - 2];
     double bound = 1 / sqrt((double)in);
     struct node *down = thin(b, a, "lora_a", ROLE_LORA_A, c->rank, in, init_uniform(-bound, bound)),
-                *up = thin(b, a, "lora_b", ROLE_LORA_B, out, c->rank, init_constant(0)),
-                *offsets = a->d ? a->d->offsets : NULL;
+                *up = thin(b, a, "lora_b", ROLE_LORA_B, out, c->rank, init_constant(0));
     build_reads(down, a->w->reads);
-    struct node *h = build_product(b, dropped(b, c, a), down, offsets);                         /* [T,rank] */
-    return build_product(b, scale(b->graph, h, factor(self)), up, offsets);                                /* [T,out] */
+    struct node *h = build_product(b, dropped(b, c, a), down, a->d);                            /* [T,rank] */
+    return build_product(b, scale(b->graph, h, factor(self)), up, a->d);                        /* [T,out] */
 }
 
 const struct module adapter_lora = {

@@ -80,10 +80,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct node *in = latent->latent_in ? latent->latent_in(b, c->latent, u) : u;               /* [T,W] */
     struct dispatched d = build_dispatch(b, &e, in, &r);
     struct hidden expert = { c->d_ff, c->activation, c->bias };
-    build_enter(b, "experts");
-    struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */
-    build_leave(b);
-    struct node *routed = build_combined(b, &r, &d, rows);                                      /* [T,W] */
+    struct node *routed = expert_feed_forward(b, "experts", expert, &r, &d);                    /* [T,W] */
     if (latent->latent_out) routed = latent->latent_out(b, c->latent, routed);                  /* [T,D] */
     struct node *without = idle(b, c, u, &r);
     if (without) routed = add(b->graph, routed, without);

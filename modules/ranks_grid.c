@@ -2,13 +2,16 @@
 #include "model/module.h"
 #include "plan/pipeline.h"
 
-struct conf { int dp, ep, tp, pp, schedule, chunks, zero; double room; };
+struct conf { int dp, ep, nodes, tp, pp, schedule, chunks, zero; double room; int spare, spare_every; };
 static const struct param params[] = {
     INT(struct conf, dp, 0, 0, 65536, "rank",
         "among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here"),
     INT(struct conf, ep, 1, 1, 65536, "rank",
         "among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of "
         "their experts and come back"),
+    INT(struct conf, nodes, 1, 1, 65536, "",
+        "that the ranks of ep are on, as many on each: a token goes once to each node that has some of its experts, "
+        "and from there to them"),
     INT(struct conf, tp, 1, 1, 65536, "rank",
         "among which heads of attention and hidden values of dense and shared feed-forwards are divided, of the same "
         "tokens"),
@@ -23,6 +26,11 @@ static const struct param params[] = {
     REAL(struct conf, room, 0, 0, 65536, "",
          "rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of "
          "experts"),
+    INT(struct conf, spare, 0, 0, 4096, "expert",
+        "of each layer that a rank computes beside its own, in training: copies of those of its node that were the "
+        "busiest, which take turns with these"),
+    INT(struct conf, spare_every, 10, 1, 1 << 30, "step",
+        "after which copies are of the experts that were the busiest in the last of these"),
     { 0 }
 };
 
@@ -33,13 +41,16 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->room > 0 && c->room < 1)
         module_problem(problems, path, "room",
                        "%g: there must be room for as many rows as a rank sends, 1, or for all, 0", c->room);
+    if (c->ep % c->nodes != 0)
+        module_problem(problems, path, "nodes", "%d: %d ranks of ep cannot be divided among them", c->nodes, c->ep);
 }
 
 static struct division division(struct pick self)
 {
     const struct conf *c = self.conf;
-    struct mesh mesh = { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep, [AXIS_TP] = c->tp, [AXIS_PP] = c->pp } };
-    return (struct division){ mesh, c->room, c->zero, c->schedule, c->chunks };
+    struct mesh mesh = { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep / c->nodes, [AXIS_NODES] = c->nodes,
+                                   [AXIS_TP] = c->tp, [AXIS_PP] = c->pp } };
+    return (struct division){ mesh, c->room, c->zero, c->schedule, c->chunks, c->spare, c->spare_every };
 }
 
 const struct module ranks_grid = {

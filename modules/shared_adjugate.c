@@ -19,13 +19,10 @@ static struct node *build(struct build *b, struct pick self, struct node *u, con
     struct graph *g = b->graph;
     struct node *gate = merge_groups(g, r->gate, r->index, c->size);                            /* [T,K] */
     struct routing groups = { .experts = (r->experts + c->size - 1) / c->size, .k = r->k, .rows = r->rows,
-                              .index = graph_result(g, gate, 1) };
+                              .index = graph_result(g, gate, 1), .gate = scale(g, gate, c->scale) };
     struct dispatched d = build_dispatched(b, u, &groups);
     expert.width = c->d_ff;
-    build_enter(b, "shared");
-    struct node *rows = expert_feed_forward(b, expert, &groups, &d);                            /* [R,D] */
-    build_leave(b);
-    return add(g, routed, combine(g, rows, d.order, d.inverse, scale(g, gate, c->scale)));
+    return add(g, routed, expert_feed_forward(b, "shared", expert, &groups, &d));
 }
 
 static void traits(struct pick self, struct traits *t) { (void)self; t->by_groups = true; }

@@ -46,7 +46,35 @@ static inline struct node *rank_moved(struct graph *g, int op, struct node *x, i
 #define COUNTS(experts, name, room) \
     exchange_counts(g, count_in(g, SHAPE(along_ep(experts) + 1), name), along_ep(room), OVER_EP)
 
+/* Experts of 70 tokens of 4 each, some of which are none, all of a token different; their numbers. */
+static inline int32_t some_experts(int64_t i) { return (int32_t)((7 * (i / 4) + 5 * (i % 4)) % 13 - 1); }
+static inline int32_t some_numbers(int64_t i) { return (int32_t)(i * 11 % 260); }
+/* Loads, some of them alike; 60 choices of 6 experts in turn, and each expert's two places. */
+static inline int32_t some_loads(int64_t i) { return (int32_t)(i * i * 7 % 31); }
+static inline int32_t choices_in_turn(int64_t i) { return (int32_t)(i % 6); }
+static inline int32_t tens(int64_t i) { return (int32_t)(10 * i); }
+static inline int32_t rows_in_turn(int64_t i) { return i % 17 == 3 ? -1 : (int32_t)(i % 6 * 10 + i / 6); }
+static inline int32_t two_places(int64_t i) { return (int32_t)(i < 7 ? 2 * i : 5 * (i - 7) % 12); }
+/* Copies of experts of which each rank has three. */
+static inline int32_t some_copies(int64_t i) { return (int32_t)((5 * i + 4) % along_ep(FEW)); }
+
 #define RANK_CASES(CASE) \
+    CASE(choose_nodes, some, choose_nodes(g, count_in(g, SHAPE(70, 4), some_experts), \
+                                          (struct choose_nodes_attr){ 12, 3, 3 })) \
+    CASE(choose_nodes, narrow, choose_nodes(g, count_in(g, SHAPE(70, 4), some_experts), \
+                                            (struct choose_nodes_attr){ 12, 12, 4 })) \
+    CASE(read_index, some, read_index(g, real_count_in(g, SHAPE(70, 5), some_numbers))) \
+    CASE(place_copies, nodes, place_copies(g, real_count_in(g, SHAPE(50), some_loads), \
+                                           (struct place_copies_attr){ 48, 2, 4, 3 })) \
+    CASE(place_copies, one, place_copies(g, real_count_in(g, SHAPE(4), some_loads), \
+                                         (struct place_copies_attr){ 4, 1, 2, 2 })) \
+    CASE(spread, some, spread(g, count_in(g, SHAPE(20, 3), choices_in_turn), count_in(g, SHAPE(7), tens), \
+                              count_in(g, SHAPE(20, 3), rows_in_turn), count_in(g, SHAPE(19), two_places), OVER_EP)) \
+    CASE(with_copies, odd, with_copies(g, act_in(g, FEW, 5, 7), count_in(g, SHAPE(along_ep(2)), some_copies), 2, \
+                                       OVER_EP)) \
+    CASE(with_copies, large, with_copies(g, real_in(g, FEW, 40, 70), count_in(g, SHAPE(along_ep(1)), some_copies), 1, \
+                                         OVER_EP)) \
+    CASE(rows_away, few, rows_away(g, count_in(g, SHAPE(along_ep(FEW) + 1), few_offsets), OVER_EP)) \
     CASE(all_gather, small, all_gather(g, act_in(g, 3, 5), OVER_EP)) \
     CASE(all_gather, large, all_gather(g, real_in(g, 70, 4, 40), OVER_ALL)) \
     CASE(regather, odd, regather(g, act_in(g, 37, 133), OVER_EP)) \

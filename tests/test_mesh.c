@@ -17,15 +17,15 @@ static const char *self;
 
 static void test_groups(void **state)
 {
-    struct place p = { { .size = { [AXIS_TP] = 2, [AXIS_CP] = 3, [AXIS_EP] = 2, [AXIS_PP] = 2 } }, 0 };
+    struct place p = { { .size = { [AXIS_TP] = 2, [AXIS_CP] = 3, [AXIS_EP] = 2, [AXIS_NODES] = 2, [AXIS_PP] = 2 } }, 0 };
     char text[64];
     (void)state;
-    assert_int_equal(mesh_ranks(&p.mesh), 24);
-    assert_string_equal(mesh_text(&p.mesh, text), "pp2.ep2.cp3.tp2");
+    assert_int_equal(mesh_ranks(&p.mesh), 48);
+    assert_string_equal(mesh_text(&p.mesh, text), "pp2.nodes2.ep2.cp3.tp2");
     for (unsigned over = 0; over <= OVER_ALL; over++)
-        for (p.rank = 0; p.rank < 24; p.rank++) {
+        for (p.rank = 0; p.rank < 48; p.rank++) {
             int n = place_group(&p, over), last = -1;
-            assert_int_equal(n * place_group(&p, OVER_ALL & ~over), 24);
+            assert_int_equal(n * place_group(&p, OVER_ALL & ~over), 48);
             assert_int_equal(place_member(&p, over, place_index(&p, over)), p.rank);
             for (int i = 0; i < n; i++) {
                 struct place other = { p.mesh, place_member(&p, over, i) };
@@ -69,7 +69,7 @@ static struct net net_begin(int64_t rows)
     return n;
 }
 
-static void net_run(struct net *n, struct node *y)
+static void net_plan(struct net *n, struct node *y)
 {
     struct err e;
     struct graph *g = n->graph;
@@ -89,9 +89,19 @@ static void net_run(struct net *n, struct node *y)
         state_put(n->state, l, values);
         free(values);
     }
+}
+
+static void net_step(struct net *n)
+{
     plan_begin(n->plan, 0, 1, 1);
     plan_forward(n->plan, 0);
     plan_backward(n->plan, 0);
+}
+
+static void net_run(struct net *n, struct node *y)
+{
+    net_plan(n, y);
+    net_step(n);
 }
 
 static double *values_of(struct net *n, struct node *of, bool gradient)
@@ -223,6 +233,116 @@ static void experts(int how)
     net_end(&n);
 }
 
+/* ---- copies of experts, on two nodes of two ranks, each of which has two experts and room for one more ---- */
+
+enum { NODES = 2, NEAR = 2, OWN = 2, ALL = NODES * NEAR * OWN, SPARE = 1, EACH = OWN + SPARE };
+static const real loads[ALL + 1] = { 10, 1, 5, 1, 2, 9, 4, 1, 99 };    /* the last expert computes nothing */
+static const int copied[RANKS * SPARE] = { 2, 0, 6, 5 };
+
+/* The gradient of what a rank has of an expert, and what its copy sends. */
+static double copied_gradient(int rank, int64_t i)
+{
+    double sum = (double)number(rank, i, 1);
+    for (int r = 0; r < RANKS; r++)
+        if (copied[r] == rank * OWN + i / D) sum += (double)number(r, OWN * D + i % D, 1);
+    return sum;
+}
+
+static void copies(void)
+{
+    int me = comm_here()->rank, from = copied[me];
+    struct net n = net_begin(OWN);
+    struct node *load = graph_input(n.graph, "load", DTYPE_REAL, SHAPE(ALL + 1)),
+                *placed = place_copies(n.graph, load, (struct place_copies_attr){ ALL, NODES, NEAR, SPARE }),
+                *y = with_copies(n.graph, n.x, placed, SPARE, OVER_NEAR);
+    net_plan(&n, y);
+    state_put(n.state, load->leaf, loads);
+    net_step(&n);
+    double *table = values_of(&n, placed, false), *out = values_of(&n, y, false), *dx = values_of(&n, n.x, true);
+    for (int r = 0; r < RANKS; r++) expect(table[r], copied[r], "a copy", r);
+    for (int i = 0; i < EACH * D; i++) {
+        real home = i < OWN * D ? number(me, i, 0) : number(from / OWN, from % OWN * D + i % D, 0);
+        if ((real)out[i] != home) expect(INFINITY, (double)home, "a weight of a copy", i);
+    }
+    for (int i = 0; i < OWN * D; i++) expect(dx[i], over_data(copied_gradient, i), "a gradient of copies", i);
+    free(table);
+    free(out);
+    free(dx);
+    net_end(&n);
+}
+
+/* Three experts of a token; some are none, or the one that computes nothing. */
+enum { WIDE = 3 };
+static int32_t chosen_of(int64_t i) { return (int32_t)((4 * (i / WIDE) + 3 * (i % WIDE)) % (ALL + 2)) - 1; }
+
+/* The expert that a place computes. */
+static int at_place(int place) { return place % EACH < OWN ? place / EACH * OWN + place % EACH : copied[place / EACH]; }
+
+/* Each choice has a place where its expert is computed, each in turn. */
+static void check_places(const double *place)
+{
+    int turns[RANKS * EACH] = { 0 };
+    for (int i = 0; i < TOKENS * WIDE; i++) {
+        int want = chosen_of(i);
+        bool none = want < 0 || want >= ALL;
+        expect(none ? place[i] : at_place((int)place[i]), none ? -1 : want, "the expert at a place", i);
+        if (!none) turns[(int)place[i]]++;
+    }
+    for (int p = 0; p < RANKS * EACH; p++)
+        for (int q = 0; q < p; q++)
+            if (at_place(p) == at_place(q) && abs(turns[p] - turns[q]) > 1) expect(turns[p], turns[q], "turns", p);
+}
+
+/* Nodes of a token differ, and its choices are among what it wants there, each once. */
+static void check_nodes(const double *place, const double *node, const double *number_at, const double *pair)
+{
+    for (int t = 0; t < TOKENS; t++) {
+        int found = 0, wanted = 0;
+        for (int j = 0; j < WIDE; j++) wanted += place[t * WIDE + j] >= 0;
+        if (node[t * NODES] >= 0) expect(node[t * NODES] != node[t * NODES + 1], 1, "nodes of a token", t);
+        for (int i = 0; i < NODES * WIDE; i++) {
+            int at = t * NODES * WIDE + i, j = (int)pair[at];
+            if (j < 0) { expect(number_at[at], 0, "no expert", at); continue; }
+            expect(node[t * NODES + i / WIDE] * NEAR * EACH + number_at[at] - 1, place[t * WIDE + j], "a place", at);
+            found++;
+        }
+        expect(found, wanted, "experts of a token", t);
+    }
+}
+
+static void places(void)
+{
+    struct net n = net_begin(1);
+    struct graph *g = n.graph;
+    struct node *load = graph_input(g, "load", DTYPE_REAL, SHAPE(ALL + 1)),
+                *index = graph_input(g, "index", DTYPE_I32, SHAPE(TOKENS, WIDE)),
+                *placed = place_copies(g, load, (struct place_copies_attr){ ALL, NODES, NEAR, SPARE }),
+                *sorted = dispatch(g, index, ALL, 0),
+                *place = spread(g, index, sorted, graph_result(g, sorted, 2), graph_result(g, placed, 1), OVER_EP),
+                *node = choose_nodes(g, place, (struct choose_nodes_attr){ RANKS * EACH, NODES, NODES }),
+                *number_at = graph_result(g, node, 1), *pair = graph_result(g, node, 2),
+                *away = rows_away(g, dispatch(g, node, NODES, 0), OVER_NODES);
+    net_plan(&n, n.x);
+    int32_t chosen[TOKENS * WIDE];
+    for (int i = 0; i < TOKENS * WIDE; i++) chosen[i] = chosen_of(i);
+    state_put(n.state, load->leaf, loads);
+    state_put(n.state, index->leaf, chosen);
+    net_step(&n);
+    double *at = values_of(&n, place, false), *to = values_of(&n, node, false), *rows = values_of(&n, away, false),
+           *numbers = values_of(&n, number_at, false), *pairs = values_of(&n, pair, false), leave = 0;
+    int me = place_index(&comm_here()->place, OVER_NODES);
+    for (int i = 0; i < TOKENS * NODES; i++) leave += to[i] >= 0 && to[i] != me;
+    check_places(at);
+    check_nodes(at, to, numbers, pairs);
+    expect(rows[0], leave, "rows that leave a node", 0);
+    free(at);
+    free(to);
+    free(rows);
+    free(numbers);
+    free(pairs);
+    net_end(&n);
+}
+
 /* ---- leaves of which ranks have parts ---- */
 
 static const struct init drawn = { .kind = INIT_NORMAL, .std = 1, .cut = 2 };
@@ -280,6 +400,10 @@ static int be_rank(void)
     parts(SHAPE(8, 6), 0, 0, OVER_EP | OVER_DP);
     parts(SHAPE(8, 3, 5), 0, OVER_EP, OVER_DP);
     parts(SHAPE(8, 3, 5), 0, OVER_DP, OVER_EP);
+    comm_divide(&(struct mesh){ .size = { [AXIS_EP] = NEAR, [AXIS_NODES] = NODES } });
+    copies();
+    places();
+    parts(SHAPE(8, 3, 5), 0, OVER_EP, 0);
     fprintf(stderr, "rank %d: all is right\n", comm_here()->rank);
     comm_leave();
     return 0;

@@ -6,17 +6,23 @@
 #include "base.h"
 
 /* What ranks along an axis divide: TP heads of attention and the width of dense feed-forwards (tensor parallel), CP the
-   tokens of each sequence (context parallel), EP experts, and the sequences of a batch (expert parallel), DP the
-   sequences of a batch (data parallel), PP layers (pipeline). */
-#define AXIS_LIST(X) X(TP, "tp") X(CP, "cp") X(EP, "ep") X(DP, "dp") X(PP, "pp")
+   tokens of each sequence (context parallel), EP experts, and the sequences of a batch (expert parallel), among ranks
+   of a node, NODES the same among nodes, DP the sequences of a batch (data parallel), PP layers (pipeline). */
+#define AXIS_LIST(X) X(TP, "tp") X(CP, "cp") X(EP, "ep") X(NODES, "nodes") X(DP, "dp") X(PP, "pp")
 #define AXIS_ENUM(upper, ...) AXIS_##upper,
 enum axis { AXIS_LIST(AXIS_ENUM) AXES };
 extern const char *const axis_name[AXES];
 
-/* Sets of axes. Sequences, data: those along which ranks have other sequences, see other tokens. */
-#define AXIS_BIT(upper, ...) OVER_##upper = 1u << AXIS_##upper,
+/* Sets of axes. EP: those along which experts are divided, NEAR: within a node. Sequences, data: those along which ranks
+   have other sequences, see other tokens. */
 enum {
-    AXIS_LIST(AXIS_BIT)
+    OVER_TP = 1u << AXIS_TP,
+    OVER_CP = 1u << AXIS_CP,
+    OVER_NEAR = 1u << AXIS_EP,
+    OVER_NODES = 1u << AXIS_NODES,
+    OVER_DP = 1u << AXIS_DP,
+    OVER_PP = 1u << AXIS_PP,
+    OVER_EP = OVER_NEAR | OVER_NODES,
     OVER_SEQUENCES = OVER_EP | OVER_DP,
     OVER_DATA = OVER_CP | OVER_SEQUENCES,
     OVER_ALL = OVER_DATA | OVER_TP | OVER_PP

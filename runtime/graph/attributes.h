@@ -105,6 +105,7 @@ struct delta_rule_attr { double scale; int64_t delta, chunk; };
 
 /* What kernels of both backends read of the other ops; what each field means stands in the op's ATTRIBUTES. */
 struct carry_attr { int64_t how; };
+struct choose_nodes_attr { int64_t experts, nodes, most; };
 struct clip_norm_attr { double most; };
 struct collision_rate_attr { int64_t order; };
 struct columns_attr { int64_t from, n; };
@@ -121,6 +122,7 @@ struct merge_groups_attr { int64_t size; };
 struct normalize_attr { double eps; };
 struct outside_attr { double low, high; };
 struct over_attr { int64_t over, ranks; };
+struct place_copies_attr { int64_t experts, nodes, ranks, spare; };
 struct place_rows_attr { int64_t sequences, length; };
 struct pool_windows_attr { int64_t m, overlap; };
 struct positions_attr { int64_t length, whole; };
@@ -133,5 +135,6 @@ struct spectral_attr { int64_t iterations; };
 struct sum_by_position_attr { int64_t n, length; };
 struct topk_columns_attr { int64_t groups, c; };
 struct unit_norm_attr { int64_t columns; };
+struct with_copies_attr { int64_t over, ranks, spare; };
 
 #endif

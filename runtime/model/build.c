@@ -199,8 +199,14 @@ static struct node *matrix(struct build *b, const char *name, enum role role, st
     return weight_as(b, build_path(b, name, ".weight"), role, shape, init, build_kept_as(b, role), cut);
 }
 
-struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets)
+struct node *build_copied(struct build *b, struct node *w, const struct dispatched *d)
 {
+    return d->copies ? with_copies(b->graph, w, d->copies, b->own->division.spare, OVER_NEAR) : w;
+}
+
+struct node *build_product(struct build *b, struct node *x, struct node *w, const struct dispatched *d)
+{
+    struct node *offsets = d ? d->offsets : NULL;
     const struct leaf *l = w->leaf;
     if (l->kind == LEAF_WEIGHT && l->kept != KEPT_FLOAT) {
         struct shape s = l->values;
@@ -212,7 +218,7 @@ struct node *build_product(struct build *b, struct node *x, struct node *w, stru
     struct node *y = b->train && fp8.module->product ? fp8.module->product(b, fp8, x, w, offsets) : NULL;
     if (y) return y;
     struct node *all = b->own->division.zero == 3 ? regather(b->graph, w, l->shard) : all_gather(b->graph, w, l->shard);
-    if (offsets) return grouped_matmul(b->graph, x, all, offsets);
+    if (offsets) return grouped_matmul(b->graph, x, build_copied(b, all, d), offsets);
     return matmul(b->graph, x, all, role_rule[l->role].real ? DTYPE_REAL : DTYPE_ACT);
 }
 
@@ -221,7 +227,7 @@ static struct node *adapted(struct build *b, const char *name, struct node *x, s
                             const struct dispatched *d)
 {
     struct pick p = b->conf->adapter;
-    struct node *y = build_product(b, x, w, d ? d->offsets : NULL);
+    struct node *y = build_product(b, x, w, d);
     if (b->graph->failed || !build_adapts(b, w->leaf->role)) return y;
     b->own->adapted_roles |= 1u << w->leaf->role;
     return add(b->graph, y, p.module->adapter(b, p, &(struct adapted){ name, x, w->leaf, d }));
@@ -272,15 +278,12 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
     return linear_from(b, name, role, x, out, false);
 }
 
-/* Axes over which a rank has a part of the experts whose rows these are. */
-static unsigned experts_over(const struct dispatched *d) { return d->counts ? OVER_EP : 0; }
-
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active)
 {
     struct shape shape = SHAPE(experts, out, shape_last(rows->shape));                       /* [E,out,in] */
     struct node *w = matrix(b, name, role, shape, build_init(b, role, shape),
-                            (struct partition){ .over = experts_over(d) });
+                            (struct partition){ .over = d->over });
     w->leaf->active = active * b->share;
     return adapted(b, name, rows, w, d);                    /* [R,out] */
 }
@@ -295,7 +298,7 @@ struct node *build_bias(struct build *b, const char *name, struct shape shape) {
 
 struct node *build_expert_bias(struct build *b, const char *name, struct shape shape, const struct dispatched *d)
 {
-    return bias_cut(b, name, shape, experts_over(d));
+    return bias_cut(b, name, shape, d->over);
 }
 
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out)

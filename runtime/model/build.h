@@ -89,17 +89,27 @@ struct routing {
     struct node *counts;                                    /* I32 or REAL [E], set by dispatch; idle ones too */
     bool uneven;                                            /* a token may have more or fewer experts than K */
     bool keyless, largest_keys;                             /* traits of the choice */
+    int groups, group_limit;    /* a token goes to so many of equal runs of experts at most; 0: to any */
     enum gate_on gate_on;
 };
 /* What a module has of experts: how many there are to choose from, the last `idle` of which compute nothing; who
    goes where; what keeps the load even; how tokens reach them. */
 struct experts { int choices, idle; struct pick router; struct picks balance; struct pick dispatch; };
-/* rows [R,D]; see ops dispatch, gather, combine */
+/* rows [R,D] of `tokens` [T,D]; see ops dispatch, gather, combine */
 /* counts: rows have come to this rank's experts, as op exchange_counts says, and offsets are of these; NULL: they are
-   this rank's own, for all experts. */
-struct dispatched { struct node *rows, *offsets, *order, *inverse, *counts; };
+   this rank's own. over: axes over which ranks have a part of the experts whose rows these are, 0: all are here.
+   index: what they are sorted by, I32 [T,K]. copies: as op place_copies gives them: those of each rank are behind its
+   own experts; NULL: there are none. */
+struct dispatched {
+    struct node *tokens, *index, *rows, *offsets, *order, *inverse, *counts, *copies;
+    unsigned over;
+};
 /* A router that is complete, with what its experts wrote: rows [R,W] of d, before gates. */
 struct routed { const struct routing *routing; const struct dispatched *d; struct node *rows; };
+/* Experts of a layer as ranks have them, in training: choices of experts, of which each rank has as many, and of places
+   where they are computed, likewise, both I32 [T,K]; REAL [1], rows that go to other nodes, and would if each choice
+   went by itself. */
+struct ranked { struct node *index, *place, *away, *away_each; int64_t experts, places; int ranks; };
 /* Who has a graph built to look at its routers, not to train by it. router: is told of each, by the name of what it is
    in ("ffn") and its layer. without_best: so many experts, those with its largest keys, are closed to each token. */
 struct observer {
@@ -216,9 +226,11 @@ struct node *expert_affine(struct build *b, bool bias, const char *name, enum ro
 /* A product x w^T to which something is added: its name, as linear has it, its frozen weight, and of experts' rows d,
    or NULL. */
 struct adapted { const char *name; struct node *x; const struct leaf *w; const struct dispatched *d; };
-/* x w^T of a weight that is there, or where offsets are of experts' rows; in training as the fp8 slot has it, and of
-   what is kept in codes by these. */
-struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets);
+/* x w^T of a weight that is there, or of experts' rows d, else NULL; in training as the fp8 slot has it, and of what is
+   kept in codes by these. */
+struct node *build_product(struct build *b, struct node *x, struct node *w, const struct dispatched *d);
+/* w of a rank's experts, and of those whose copies it computes. */
+struct node *build_copied(struct build *b, struct node *w, const struct dispatched *d);
 /* A bias of zeros at path "<b->path>.<name>.bias". */
 struct node *build_bias(struct build *b, const char *name, struct shape shape);
 /* The same of experts' rows d: of each expert its own, [E,out]. */
@@ -227,8 +239,8 @@ struct node *build_expert_bias(struct build *b, const char *name, struct shape s
 void build_heads(struct build *b, const char *name, int64_t heads);
 /* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
 struct node *feed_forward(struct build *b, struct hidden h, struct node *u);               /* [T,D] */
-/* The same by the experts of r, each over its rows. [R,W] */
-struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r,
+/* The same by the experts of r, weights below `name`, times the gates, summed for each token. [T,W] */
+struct node *expert_feed_forward(struct build *b, const char *name, struct hidden h, const struct routing *r,
                                  const struct dispatched *d);
 /* Gates on what the last product of experts reads, REAL [R,1]; NULL: they are elsewhere. */
 struct node *expert_gates(struct build *b, const struct routing *r, const struct dispatched *d);

@@ -2,6 +2,7 @@
 #include "building.h"
 
 #include <math.h>
+#include <string.h>
 
 /* ---- feed-forwards, of all rows or of each expert's ---- */
 
@@ -14,7 +15,7 @@ struct node *expert_affine(struct build *b, bool bias, const char *name, enum ro
     if (!bias) return y;
     struct node *added = build_expert_bias(b, name, SHAPE(computed, out), d);
     added->leaf->active = active * b->share;
-    return grouped_add_row(b->graph, y, added, d->offsets);
+    return grouped_add_row(b->graph, y, build_copied(b, added, d), d->offsets);
 }
 
 /* Of all rows, each rank over tp a part of the hidden values; or of expert rows with a matrix and a bias each (d, else
@@ -59,34 +60,187 @@ struct node *feed_forward(struct build *b, struct hidden h, struct node *u) { re
 
 /* ---- experts of other ranks ---- */
 
+static int ranks_over(const struct build *b, unsigned over) { return place_group(&b->graph->leaves->here, over); }
+
+/* Token rows sorted by who of so many has them; rows: as op dispatch has it. */
+static struct dispatched sorted_by(struct build *b, struct node *tokens, struct node *index, int64_t n, int64_t rows)
+{
+    struct graph *g = b->graph;
+    struct node *sorted = dispatch(g, index, (int)n, rows);
+    struct dispatched d = { .tokens = tokens, .index = index, .offsets = sorted, .order = graph_result(g, sorted, 1),
+                            .inverse = graph_result(g, sorted, 2) };
+    d.rows = gather(g, tokens, d.order, d.inverse);
+    return d;
+}
+
 /* Rows that may come to this rank, as many from each: all that it can send, or a part of so many times what it has to
    send. */
-static int64_t room_for(const struct build *b, const struct routing *r, const struct dispatched *d)
+static int64_t room_for(const struct build *b, const struct dispatched *d, unsigned over)
 {
-    int64_t ranks = place_group(&b->graph->leaves->here, OVER_EP), tokens = d->inverse->shape.dim[0],
-            k = d->inverse->shape.dim[1], rows = d->rows->shape.dim[0], mine = (r->experts - r->idle) / ranks,
+    int64_t ranks = ranks_over(b, over), tokens = d->inverse->shape.dim[0], k = d->inverse->shape.dim[1],
+            rows = d->rows->shape.dim[0], mine = (d->offsets->shape.dim[0] - 1) / ranks,
             each = tokens * (k < mine ? k : mine), most = ranks * (each < rows ? each : rows);
     double room = b->own->division.room * (double)rows;
     return room > 0 && room < (double)most ? ((int64_t)room + ranks - 1) / ranks * ranks : most;
 }
 
 /* Rows at the ranks of their experts. */
-static struct dispatched sent(struct build *b, const struct routing *r, const struct dispatched *d)
+static struct dispatched sent(struct build *b, const struct dispatched *d, unsigned over)
 {
     struct graph *g = b->graph;
-    if (place_group(&g->leaves->here, OVER_EP) == 1) return *d;
     struct dispatched here = *d;
-    here.counts = exchange_counts(g, d->offsets, room_for(b, r, d), OVER_EP);
+    here.over = ranks_over(b, OVER_EP) > 1 ? OVER_EP : 0;
+    if (ranks_over(b, over) == 1) return here;
+    here.counts = exchange_counts(g, d->offsets, room_for(b, d, over), over);
     here.offsets = graph_result(g, here.counts, 1);
     here.rows = to_experts(g, d->rows, here.counts);
     return here;
 }
 
-struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d)
+/* What experts of the ranks over these axes make of their rows, back where these were. [R,W] */
+static struct node *at_experts(struct build *b, const char *name, struct hidden h, const struct routing *r,
+                               const struct dispatched *d, unsigned over)
 {
-    struct dispatched here = sent(b, r, d);
+    build_enter(b, "%s", name);
+    struct dispatched here = sent(b, d, over);
     struct node *rows = layers_of(b, h, r, &here, here.rows);
-    return here.counts ? from_experts(b->graph, rows, here.counts, d->rows->shape.dim[0]) : rows;
+    if (here.counts) rows = from_experts(b->graph, rows, here.counts, d->rows->shape.dim[0]);
+    build_leave(b);
+    return rows;
+}
+
+static struct node *summed(struct build *b, const struct routing *r, const struct dispatched *d, struct node *rows)
+{
+    if (r->gate_on == GATE_INPUT || gates_hidden(b, r)) return unpermute(b->graph, rows, d->order, d->inverse);
+    return combine(b->graph, rows, d->order, d->inverse, r->gate);
+}
+
+/* ---- copies of busy experts ---- */
+
+/* The load that copies go by: [E] of the step's rows of each expert, all `every` steps. */
+struct load { const char *path; struct node *counts; int every; };
+
+static double is_time(const void *every, double scale, int64_t step, int64_t steps)
+{
+    (void)steps;
+    return (step + 1) % *(const int *)every == 0 ? scale : 0;
+}
+
+static struct node *load_buffer(struct build *b, const char *path, int64_t experts)
+{
+    struct node *load = graph_buffer(b->graph, path, DTYPE_REAL, SHAPE(experts), 0);
+    if (load->leaf) load->leaf->of_training = true;
+    return load;
+}
+
+static void update_load(struct build *b, void *state, struct update u)
+{
+    struct load *l = state;
+    const char *name = arena_text(b->arena, "ranks.spare_every.%d", l->every);
+    struct node *rate = graph_control(b->graph, name, (struct control){ is_time, &l->every, sizeof l->every, 1 });
+    average(b->graph, load_buffer(b, l->path, shape_count(l->counts->shape)), l->counts, u.clip, rate);
+}
+
+/* A load is kept whatever the mesh, so that every mesh can go on with a checkpoint. */
+static struct node *load_of(struct build *b, const struct routing *r)
+{
+    struct load *l = arena_alloc(b->arena, sizeof *l);
+    *l = (struct load){ arena_text(b->arena, "%s.router.load", b->path), carry(b->graph, r->counts, CARRY_SUM),
+                        b->own->division.spare_every };
+    build_update(b, update_load, l);
+    return load_buffer(b, l->path, r->experts);
+}
+
+/* Rows by where their experts are computed: these have homes, and where ranks have room for more, copies. Groups of a
+   router's experts have neither score nor copies. */
+static struct dispatched placed(struct build *b, const struct routing *r, const struct dispatched *d)
+{
+    struct graph *g = b->graph;
+    int spare = b->own->division.spare, near = ranks_over(b, OVER_NEAR), nodes = ranks_over(b, OVER_NODES),
+        experts = r->experts - r->idle;
+    if (!spare || b->mode != MODE_TRAIN || !r->logits) return *d;
+    struct node *load = load_of(b, r);
+    if (near == 1) return *d;
+    struct node *copies = place_copies(g, load, (struct place_copies_attr){ experts, nodes, near, spare }),
+                *index = spread(g, r->index, d->offsets, d->inverse, graph_result(g, copies, 1), OVER_EP);
+    struct dispatched there = sorted_by(b, d->tokens, index, experts + (int64_t)nodes * near * spare, r->rows);
+    there.copies = copies;
+    return there;
+}
+
+/* ---- who computes what ---- */
+
+/* sent: where rows begin, as they go to nodes. */
+static void watch(struct build *b, const struct routing *r, const struct dispatched *d, struct node *sent)
+{
+    struct graph *g = b->graph;
+    for (int i = 0; b->mode == MODE_TRAIN && r->logits && i < b->own->monitors.n; i++) {
+        struct pick p = b->own->monitors.pick[i];
+        if (!p.module->watch_ranks || g->failed) continue;
+        struct ranked all = { r->index, d->index, rows_away(g, sent, OVER_NODES),
+                              rows_away(g, d->offsets, OVER_NODES), r->experts - r->idle,
+                              d->offsets->shape.dim[0] - 1, ranks_over(b, OVER_EP) };
+        p.module->watch_ranks(b, p, &all);
+    }
+}
+
+/* ---- experts of other nodes ---- */
+
+/* Nodes that a token goes to at most: as many as those groups reach whose experts lie on the most. */
+static int64_t most_nodes(const struct build *b, const struct routing *r)
+{
+    int nodes = ranks_over(b, OVER_NODES), computed = r->experts - r->idle, each = computed / nodes, most = 0,
+        size = r->groups ? r->experts / r->groups : 0, reach[nodes + 1];
+    memset(reach, 0, sizeof reach);
+    for (int first = 0; size && first < computed; first += size) {
+        int last = (first + size < computed ? first + size : computed) - 1;
+        reach[last / each - first / each + 1]++;
+    }
+    for (int n = nodes, left = r->group_limit; n > 0 && left > 0; n--) {
+        int taken = reach[n] < left ? reach[n] : left;
+        most += n * taken;
+        left -= taken;
+    }
+    if (!size || most > nodes) most = nodes;
+    return most < r->k ? most : r->k;
+}
+
+/* A token goes once to each node that has some of its experts, to the rank whose place there is that of the one here,
+   with their numbers and gates; from there to experts as within one node. Their sum comes back. DeepSeek-V3. */
+static struct node *over_nodes(struct build *b, const char *name, struct hidden h, const struct routing *r,
+                               const struct dispatched *d)
+{
+    struct graph *g = b->graph;
+    int64_t places = d->offsets->shape.dim[0] - 1, tokens = d->inverse->shape.dim[0], most = most_nodes(b, r);
+    int nodes = ranks_over(b, OVER_NODES);
+    struct node *chosen = choose_nodes(g, d->index, (struct choose_nodes_attr){ places, nodes, most }),     /* [T,M] */
+                *number = graph_result(g, chosen, 1);                                           /* [T,M K] */
+    if (g->failed) return g->poison;
+    int64_t pairs = tokens * most, k = shape_last(number->shape) / most;
+    struct node *gate = pick(g, r->gate, graph_result(g, chosen, 2)),
+                *wants[] = { view(g, number, SHAPE(pairs, k)), view(g, gate, SHAPE(pairs, k)) };
+    struct dispatched far = sorted_by(b, d->tokens, chosen, nodes, 0);
+    struct node *wanted = gather(g, concat(g, 2, wants), far.order, view(g, far.inverse, SHAPE(pairs, 1)));
+    watch(b, r, d, far.offsets);
+    far = sent(b, &far, OVER_NODES);
+    wanted = to_experts(g, wanted, far.counts);                                                 /* [R,2K] */
+    struct routing here = *r;
+    here.index = read_index(g, columns(g, wanted, 0, k));
+    here.gate = columns(g, wanted, k, k);
+    struct dispatched near = sorted_by(b, far.rows, here.index, places / nodes, nodes * r->rows);
+    near.copies = d->copies;
+    struct node *sum = summed(b, &here, &near, at_experts(b, name, h, &here, &near, OVER_NEAR));
+    return unpermute(g, from_experts(g, sum, far.counts, shape_count(far.order->shape)), far.order, far.inverse);
+}
+
+struct node *expert_feed_forward(struct build *b, const char *name, struct hidden h, const struct routing *r,
+                                 const struct dispatched *d)
+{
+    struct dispatched there = placed(b, r, d);
+    if (ranks_over(b, OVER_NODES) > 1) return over_nodes(b, name, h, r, &there);
+    watch(b, r, &there, there.offsets);
+    struct node *rows = at_experts(b, name, h, r, &there, OVER_EP);
+    return r->logits ? build_combined(b, r, &there, rows) : summed(b, r, &there, rows);
 }
 
 /* ---- from tokens to experts ---- */
@@ -105,12 +259,8 @@ static struct node *count(struct build *b, const struct routing *r, struct node 
 
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
 {
-    struct graph *g = b->graph;
-    struct node *sorted = dispatch(g, r->index, r->experts - r->idle, r->rows);               /* offsets [E+1] */
-    r->counts = r->idle ? count(b, r, r->index) : graph_result(g, sorted, 3);
-    struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
-                            .inverse = graph_result(g, sorted, 2) };
-    d.rows = gather(g, u, d.order, d.inverse);                                                  /* [R,D] */
+    struct dispatched d = sorted_by(b, u, r->index, r->experts - r->idle, r->rows);
+    r->counts = r->idle ? count(b, r, r->index) : graph_result(b->graph, d.offsets, 3);
     return d;
 }
 
@@ -204,8 +354,11 @@ static void record(struct build *b, struct node *index)
 struct routing build_routing(struct build *b, const struct experts *e, struct node *u)
 {
     struct routing r = e->router.module->router(b, e->router, u, e->choices, e->balance);
+    struct traits router = module_traits(e->router);
     bool thinned = r.index != r.chosen;
     r.idle = e->idle;
+    r.groups = router.adds ? 0 : router.groups;
+    r.group_limit = router.group_limit;
     r.chosen = build_present(b, r.chosen, -1);
     r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
     record(b, r.index);
@@ -225,6 +378,5 @@ struct dispatched build_dispatch(struct build *b, const struct experts *e, struc
 struct node *build_combined(struct build *b, const struct routing *r, const struct dispatched *d, struct node *rows)
 {
     build_observed(b, &(struct routed){ r, d, rows });
-    if (r->gate_on == GATE_INPUT || gates_hidden(b, r)) return unpermute(b->graph, rows, d->order, d->inverse);
-    return combine(b->graph, rows, d->order, d->inverse, r->gate);
+    return summed(b, r, d, rows);
 }

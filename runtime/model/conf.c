@@ -323,6 +323,7 @@ static void check_ranks(const struct model_conf *model, const struct train_conf 
 {
     struct division d = c->ranks.module->division(c->ranks);
     bool clips = false, parts = d.zero > 1;
+    int experts = place_group(&(struct place){ d.mesh, 0 }, OVER_EP);
     for (int i = 0; i < model->attention.n; i++) clips |= module_traits(model->attention.pick[i]).clips;
     if (parts && c->fp8.module->product)
         problem_add(problems, "train.ranks.zero", "%d: products by train.fp8 = '%s' read whole matrices; it must be 1",
@@ -333,10 +334,13 @@ static void check_ranks(const struct model_conf *model, const struct train_conf 
     if (parts && clips)
         problem_add(problems, "train.ranks.zero", "%d: qk_clip shrinks heads of whole matrices; it must be 1", d.zero);
     if (d.mesh.size[AXIS_TP] > 1) check_heads(model, c, d.mesh.size[AXIS_TP], problems);
-    if ((parts || d.mesh.size[AXIS_EP] > 1) && model->adapter.module->adapter)
+    if ((parts || experts > 1) && model->adapter.module->adapter)
         problem_add(problems, parts ? "train.ranks.zero" : "train.ranks.ep",
-                    "%d: adapter = '%s' adds to whole matrices; it must be 1",
-                    parts ? d.zero : d.mesh.size[AXIS_EP], model->adapter.module->name);
+                    "%d: adapter = '%s' adds to whole matrices; it must be 1", parts ? d.zero : experts,
+                    model->adapter.module->name);
+    if (d.spare && c->fp8.module->product)
+        problem_add(problems, "train.ranks.spare", "%d: products by train.fp8 = '%s' read experts where they are at "
+                    "home; it must be 0", d.spare, c->fp8.module->name);
 }
 
 void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems)

@@ -45,7 +45,11 @@ struct train_conf {
 extern const struct schema train_schema;
 /* How ranks divide a run: as train.ranks says, with what it leaves open for so many ranks; room: as there. -1: they
    cannot, e says why. zero: 1: moments are divided, 2: gradients too, 3: weights too. schedule: enum pipeline. */
-struct division { struct mesh mesh; double room; int zero, schedule, chunks; };
+struct division {
+    struct mesh mesh;
+    double room;
+    int zero, schedule, chunks, spare, spare_every;         /* spare: experts that a rank computes beside its own */
+};
 int train_division(const struct train_conf *c, int ranks, struct division *out, struct err *e);
 bool train_averages(const struct train_conf *c);            /* whether evaluations read averages of the weights */
 

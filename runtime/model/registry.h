@@ -216,6 +216,8 @@ struct module {
         /* optional: of all n, after the step's update */
         void (*average)(struct build *b, struct pick self, const struct followed *of, int n, struct update u);
         struct {                                            /* all optional: metrics alone */
+            /* In training: who computes what. */
+            void (*watch_ranks)(struct build *b, struct pick self, const struct ranked *r);
             /* In evaluations: the stream before and after a layer; attention as its heads look. */
             void (*watch_layer)(struct build *b, struct pick self, struct node *before, struct node *after);
             void (*watch_attention)(struct build *b, struct pick self, struct attention a);
