@@ -32,10 +32,9 @@ static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *val
         if (f->rule.kind == INIT_NORMAL) key_normals(key, first, n, (float)f->rule.cut, drawn + (at - from));
         else key_uniforms(key, first, n, drawn + (at - from));
     }
-    for (int64_t i = 0; i < to - from; i++) {
-        values[i] = (real)f->rule.value + (real)f->rule.std * (real)drawn[i];
-        if (f->rule.kind == INIT_LOG_UNIFORM) values[i] = (real)float_log((float)values[i]);
-    }
+    for (int64_t i = 0; i < to - from; i++) values[i] = (real)f->rule.value + (real)f->rule.std * (real)drawn[i];
+    for (int64_t i = 0; f->rule.kind == INIT_LOG_UNIFORM && i < to - from; i++)
+        values[i] = (real)float_log((float)values[i]);
 }
 
 static void diagonal_piece(const struct fill *f, int64_t from, int64_t to, real *values)
