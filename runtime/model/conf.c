@@ -100,6 +100,15 @@ static int check_pipeline(const struct train_conf *c, const struct division *d, 
     return failure;
 }
 
+/* A pipeline that runs both ways has two sides. */
+static void fold(struct division *d)
+{
+    int *ranks = &d->mesh.size[AXIS_PP];
+    if (d->schedule != PIPELINE_DUALPIPE || *ranks == 1) return;
+    d->mesh.size[AXIS_SIDE] = 2;
+    *ranks /= 2;
+}
+
 /* "dp 2 x ep 4" */
 static const char *product_text(const struct mesh *l, char out[96])
 {
@@ -125,7 +134,11 @@ int train_division(const struct train_conf *c, int ranks, struct division *out, 
     *out = c->ranks.module->division(c->ranks);
     int others = mesh_ranks(&out->mesh), *dp = &out->mesh.size[AXIS_DP];
     if (*dp == 0 && ranks % others == 0) *dp = ranks / others;
-    if (mesh_ranks(&out->mesh) == ranks) return divide_batch(c, &out->mesh, e) || check_pipeline(c, out, e) ? -1 : 0;
+    if (mesh_ranks(&out->mesh) == ranks) {
+        if (divide_batch(c, &out->mesh, e) || check_pipeline(c, out, e)) return -1;
+        fold(out);
+        return 0;
+    }
     product_text(&out->mesh, text);
     if (*dp == 0)
         return err_set(e, "train.ranks: %s are %d ranks, and %d, as are here, are no multiple of them: launch so many, "

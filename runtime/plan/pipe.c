@@ -43,19 +43,22 @@ static void *address_in(struct plan *stage, int storage, int micro)
 
 enum { VALUES, GRADS };
 
-static int home_of(const struct plan *p, int stage) { return p->graph->leaves->stages.home[stage]; }
-
-static struct parcel parcel_of(const struct plan *p, struct plan *stage, int storage, int micro, int home)
+/* Who has a stage of the copy of the model that `of` is a stage of. */
+static struct stage_place find(const struct plan *p, const struct plan *of, int stage)
 {
-    return (struct parcel){ place_member(&comm_here()->place, OVER_PP, home), false,
-                            address_in(stage, storage, micro),
-                            plan_decl_bytes(p, stage->storage[storage].decl) };
+    return pipeline_place(&p->schedule, stage, of->first);
 }
 
-static struct plan *chunk_of(const struct plan *p, int stage)
+/* NULL: another rank has it. */
+static struct plan *chunk_at(const struct plan *p, struct stage_place at)
 {
-    for (int c = 0; c < p->n_chunks; c++) if (p->chunk[c]->part == stage) return p->chunk[c];
-    return NULL;
+    return at.rank == place_along(&comm_here()->place) ? p->chunk[at.chunk] : NULL;
+}
+
+static struct parcel parcel_of(const struct plan *p, struct plan *stage, int storage, int micro, int along)
+{
+    return (struct parcel){ place_at(&comm_here()->place, along), false, address_in(stage, storage, micro),
+                            plan_decl_bytes(p, stage->storage[storage].decl) };
 }
 
 static int storage_in(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
@@ -65,13 +68,14 @@ static void give(struct plan *p, struct plan *from, int what, int micro)
 {
     int to = from->part + (what == VALUES ? 1 : -1);
     const struct crossings *x = what == VALUES ? &from->outgoing : &from->incoming;
-    struct plan *neighbour = chunk_of(p, to);
-    const struct crossings *its = !neighbour ? NULL : what == VALUES ? &neighbour->incoming : &neighbour->outgoing;
     if (to < 0 || to >= stages_of(p)) return;
+    struct stage_place there = find(p, from, to);
+    struct plan *neighbour = chunk_at(p, there);
+    const struct crossings *its = !neighbour ? NULL : what == VALUES ? &neighbour->incoming : &neighbour->outgoing;
     for (int i = 0; i < x->n; i++) {
         int storage = storage_in(&x->crossing[i], what);
         if (storage == NONE) continue;
-        struct parcel out = parcel_of(p, from, storage, micro, home_of(p, to));
+        struct parcel out = parcel_of(p, from, storage, micro, there.rank);
         int boundary = what == VALUES ? from->part : to;
         if (!neighbour) p->how.backend->give(p->state->device, &out, 2 * boundary + what);
         else
@@ -84,11 +88,13 @@ static void take(struct plan *p, struct plan *to, int what, int micro)
 {
     int from = to->part + (what == VALUES ? -1 : 1);
     const struct crossings *x = what == VALUES ? &to->incoming : &to->outgoing;
-    if (from < 0 || from >= stages_of(p) || chunk_of(p, from)) return;
+    if (from < 0 || from >= stages_of(p)) return;
+    struct stage_place there = find(p, to, from);
+    if (chunk_at(p, there)) return;
     for (int i = 0; i < x->n; i++) {
         int storage = storage_in(&x->crossing[i], what), boundary = what == VALUES ? from : to->part;
         if (storage == NONE) continue;
-        struct parcel in = parcel_of(p, to, storage, micro, home_of(p, from));
+        struct parcel in = parcel_of(p, to, storage, micro, there.rank);
         p->how.backend->take(p->state->device, &in, 2 * boundary + what);
     }
 }
@@ -125,10 +131,11 @@ static void weight(struct plan *p, struct plan *stage, int micro)
     release(stage, micro);
 }
 
+/* Of two copies of the model the first alone does them. */
 void pipe_forward(struct plan *p, int micro)
 {
     for (int stage = 0; stage < stages_of(p); stage++) {
-        struct plan *mine = chunk_of(p, stage);
+        struct plan *mine = chunk_at(p, pipeline_place(&p->schedule, stage, 0));
         if (!mine) continue;
         forward(p, mine, micro);
         release(mine, micro);
@@ -147,12 +154,25 @@ static void have_schedule(struct plan *p)
     if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, p->schedule.ranks, p->step.micros,
                       of->chunks, &e))
         comm_fail("train.ranks: %s", e.text);
+    for (int c = 0; c < p->n_chunks; c++) p->chunk[c]->first = pipeline_micros(&p->schedule, c).first;
+}
+
+/* What is carried of the last micro-batch is that of the copy of the model which does it. */
+static void forget_earlier(struct plan *p, struct plan *stage, int chunk)
+{
+    struct micros m = pipeline_micros(&p->schedule, chunk);
+    for (int i = 0; m.first + m.n < p->step.micros && i < stage->graph->n; i++) {
+        const struct node *n = stage->graph->node[i];
+        if (!stage->planned[i].here || !n->op->bridges || n->carry != CARRY_LAST) continue;
+        const struct storage *s = &stage->storage[stage->planned[i].value[0]];
+        p->how.backend->clear(p->state->device, plan_address(stage, s), plan_decl_bytes(p, s->decl));
+    }
 }
 
 void pipe_step(struct plan *p)
 {
     have_schedule(p);
-    const struct row *row = &p->schedule.rank[place_index(&comm_here()->place, OVER_PP)];
+    const struct row *row = &p->schedule.rank[place_along(&comm_here()->place)];
     for (int i = 0; i < row->n; i++) {
         const struct action *a = &row->action[i];
         struct plan *stage = p->chunk[a->chunk];
@@ -162,6 +182,7 @@ void pipe_step(struct plan *p)
         if (a->kind == ACTION_BACKWARD || a->kind == ACTION_WEIGHT) weight(p, stage, a->micro);
     }
     for (int c = 0; c < p->n_chunks; c++) {
+        forget_earlier(p, p->chunk[c], c);
         p->executed += p->chunk[c]->executed;
         p->chunk[c]->executed = 0;
     }

@@ -146,10 +146,12 @@ static void live_through(struct plan *p, const struct node *n)
             storage_extend(p, output_storage(p, n, k, BACKWARD), at->time[BACKWARD]);
 }
 
-/* Whether another stage is on the same rank: what it gives may come before anybody takes it. */
+/* Whether another stage is on the same rank: what it gives may come before anybody takes it. Of two sides, each has one
+   of them. */
 static bool is_near(const struct plan *p, int stage)
 {
     const int *home = p->graph->leaves->stages.home;
+    if (place_group(&p->graph->leaves->here, OVER_SIDE) > 1) return false;
     return stage >= 0 && stage < p->graph->leaves->stages.n && home[stage] == home[p->part];
 }
 

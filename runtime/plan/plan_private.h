@@ -73,6 +73,7 @@ struct plan {
        computed by themselves; slots for micro-batches in flight, of so many bytes, and who holds them; and tensors
        that lie in them */
     struct crossings incoming, outgoing; struct calls weight;
+    int first;                                              /* of a stage, the micro-batch that it does first */
     int slots, *holds; size_t slot_bytes; char *slot_memory;
     int n_slotted; struct slotted { void **data; size_t offset; } *slotted;
     int first_backward, end;                                /* times: of the first backward call, after the last call */
