@@ -39,6 +39,25 @@ static void test_groups(void **state)
     assert_string_equal(mesh_text(&alone.mesh, text), "1");
 }
 
+/* A pipeline with two sides: each rank has one place along it, and shares its layers with the one that is as far from the
+   other end. */
+static void test_sides(void **state)
+{
+    struct place p = { { .size = { [AXIS_EP] = 3, [AXIS_SIDE] = 2, [AXIS_PP] = 4 } }, 0 };
+    (void)state;
+    for (p.rank = 0; p.rank < 24; p.rank++)
+        for (int along = 0; along < 8; along++) {
+            struct place at = { p.mesh, place_at(&p, along) }, mirrored = { p.mesh, place_at(&p, 7 - along) };
+            assert_int_equal(place_along(&at), along);
+            assert_int_equal(place_index(&at, OVER_EP), place_index(&p, OVER_EP));
+            assert_int_equal(place_index(&at, OVER_PP), place_index(&mirrored, OVER_PP));
+            assert_int_equal(place_index(&at, OVER_SIDE), along >= 4);
+        }
+    struct place one = { { .size = { [AXIS_DP] = 2, [AXIS_PP] = 4 } }, 5 };
+    assert_int_equal(place_along(&one), 2);
+    assert_int_equal(place_at(&one, 3), 7);
+}
+
 /* ---- what each of four ranks does ---- */
 
 enum { RANKS = 4, N = 6, D = 5 };
@@ -295,7 +314,8 @@ static void test_ranks(void **state)
 
 int main(int n, char **word)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_groups), cmocka_unit_test(test_ranks) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_groups), cmocka_unit_test(test_sides),
+                                        cmocka_unit_test(test_ranks) };
     self = word[0];
     if (n == 2 && strcmp(word[1], "ranks") == 0) return be_rank();
     return cmocka_run_group_tests_name("mesh", tests, NULL, NULL);
