@@ -279,6 +279,57 @@ static void parts(struct shape whole, int dim, unsigned over, unsigned shard)
     free(got);
 }
 
+/* ---- a weight that is gathered once a step, and one that is gathered wherever it is read ---- */
+
+enum { MICROS = 3 };
+
+static int64_t calls_of(struct plan *p, const char *op)
+{
+    int count;
+    int64_t calls = 0;
+    struct op_time *time = plan_times(p, &count);
+    for (int i = 0; i < count; i++) if (strcmp(time[i].name, op) == 0) calls = time[i].calls;
+    free(time);
+    return calls;
+}
+
+/* Its square times t of each micro-batch: the gradient is 2 w times the sum of t over them and over ranks. */
+static void gathered(struct node *(*by)(struct graph *, struct node *, unsigned), const char *name, int64_t calls)
+{
+    int me = comm_here()->rank;
+    struct net n = { .leaves = leaves_new() };
+    struct err e;
+    n.leaves->here = comm_here()->place;
+    struct graph *g = n.graph = graph_new(n.leaves);
+    struct partition cut = { .shard = OVER_EP | OVER_DP };
+    n.x = graph_weight_cut(g, "w", ROLE_Q, SHAPE(RANKS * N, D), drawn, cut);
+    n.t = graph_input(g, "t", DTYPE_REAL, SHAPE(RANKS * N, D));
+    graph_loss(g, "l", dot(g, square(g, by(g, n.x, OVER_EP | OVER_DP)), n.t), 1, true);
+    if (plan_new(&n.plan, g, (struct plan_how){ .backend = &backend_cpu }, &e)) exit(1);
+    n.state = state_new(n.leaves, &backend_cpu, 1);
+    state_fill(n.state, 17);
+    plan_bind(n.plan, n.state, NULL);
+    plan_timing(n.plan, true);
+    plan_begin(n.plan, 0, 1, MICROS);
+    for (int micro = 0; micro < MICROS; micro++) {
+        real t[RANKS * N * D];
+        for (int i = 0; i < RANKS * N * D; i++) t[i] = number(me, i, micro);
+        state_put(n.state, n.t->leaf, t);
+        plan_forward(n.plan, micro);
+        plan_backward(n.plan, micro);
+    }
+    expect((double)calls_of(n.plan, name), (double)calls, name, 0);
+    double *w = values_of(&n, n.x, false), *dw = values_of(&n, n.x, true);
+    for (int i = 0; i < N * D; i++) {
+        double sum = 0;
+        for (int k = 0; k < RANKS * MICROS; k++) sum += (double)number(k % RANKS, me * N * D + i, k / RANKS);
+        expect(dw[i], 2 * w[i] * sum, "a gradient of what was gathered", i);
+    }
+    free(w);
+    free(dw);
+    net_end(&n);
+}
+
 static int be_rank(void)
 {
     struct err e;
@@ -289,6 +340,8 @@ static int be_rank(void)
     comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_DP] = 2 } });
     collectives();
     for (int how = 0; how < 3; how++) experts(how);
+    gathered(all_gather, "all_gather", 1 + MICROS);         /* and sums of parts, back */
+    gathered(regather, "regather", 3 * MICROS);
     parts(SHAPE(8), 0, OVER_EP, 0);
     parts(SHAPE(6, 70), 0, OVER_EP, 0);
     parts(SHAPE(6, 70), 1, OVER_EP, 0);

@@ -107,6 +107,7 @@ struct op {
     unsigned bridges;                                       /* bits of the outputs that later regions read: a carry */
     bool cheap;                                             /* may be computed again in backward rather than kept */
     bool again;    /* is so always, where backward reads it */
+    bool once;    /* of a weight it is computed once a step, and kept for all micro-batches */
     bool joins;    /* can run forward and backward at once, where nothing else needs its value */
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };

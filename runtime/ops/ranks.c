@@ -116,8 +116,8 @@ static void all_gather_backward(const struct args *a)
 KERNELS(all_gather) = { all_gather_forward, all_gather_backward, NULL };
 OVER_ATTRIBUTES(all_gather);
 OP(all_gather, .inputs = "x[N,..]", .outputs = "y[_,..]",
-   .about = "rows of all ranks, in their order; the gradient is the sum over ranks of theirs",
-   ATTR(all_gather), .infer = all_gather_infer, .gradient = true);
+   .about = "rows of all ranks, in their order, of a weight once a step; the gradient is the sum over ranks of theirs",
+   ATTR(all_gather), .infer = all_gather_infer, .gradient = true, .once = true);
 
 /* ---- regather: the same, to be gathered anew for backward rather than kept ---- */
 

@@ -19,6 +19,7 @@ struct storage {
     bool gradient;
     enum bridge bridge;
     bool kept;    /* in a stage: it comes from another of this rank, at any time while its micro-batch is in flight */
+    bool once;                                              /* it is that of all micro-batches of a step */
     int phase, span;
     size_t offset;
     int from, to;
@@ -36,7 +37,7 @@ struct planned {
     int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS];
     int again[NODE_OUTS], resaved[NODE_SAVES];
     unsigned comes;                                         /* bits of the outputs that come from an earlier stage */
-    bool live, here, backward, joint, recompute, precedes;  /* here: this plan runs it */
+    bool live, here, backward, joint, recompute, once, precedes;    /* here: this plan runs it; once: a step */
     int follows, time[PASSES], chain[PASSES], phase;
 };
 
@@ -77,10 +78,10 @@ struct plan {
     int slots, *holds; size_t slot_bytes; char *slot_memory;
     int n_slotted; struct slotted { void **data; size_t offset; } *slotted;
     int first_backward, end;                                /* times: of the first backward call, after the last call */
-    int n_ahead, n_forward, n_order; struct entry { const struct node *node; enum pass pass; } *order;
+    int n_ahead, n_once, n_forward, n_order; struct entry { const struct node *node; enum pass pass; } *order;
     struct planned *planned; int n_storages, room; struct storage *storage;
     struct plan_report report;
-    struct calls ahead, forward, backward, update;
+    struct calls ahead, once, forward, backward, update;
     int n_seeds; struct seed { int storage; double weight; bool of_step; } *seed;
     struct state *state; bool borrows; char *memory, *carries;     /* borrows: the arena of another plan */
     void **separate;                                                /* or an allocation for each storage */

@@ -64,6 +64,7 @@ static void alloc_separately(struct plan *p)
 static void bind_all(struct plan *p)
 {
     bind_calls(p, &p->ahead);
+    bind_calls(p, &p->once);
     bind_calls(p, &p->forward);
     bind_calls(p, &p->backward);
     bind_calls(p, &p->weight);
@@ -169,7 +170,12 @@ static int run_next(struct plan *p, struct calls *calls, int at)
 }
 
 void plan_run_ahead(struct plan *p) { for (int i = 0; i < p->ahead.n; ) i += run_next(p, &p->ahead, i); }
-void plan_run_forward(struct plan *p) { for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i); }
+void plan_run_forward(struct plan *p)
+{
+    bool first = p->step.micro == p->first;
+    for (int i = 0; first && i < p->once.n; ) i += run_next(p, &p->once, i);
+    for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i);
+}
 
 static void put_betas(struct calls *calls, bool first)
 {
