@@ -319,15 +319,9 @@ static void check_heads(const struct model_conf *model, const struct train_conf 
         if (strcmp(model->conv.pick[i].module->name, "none")) why = "short convolutions";
     for (int i = 0; i < model->position.n; i++)
         if (model->position.pick[i].module->bias) why = "biases by position";
-    for (int i = 0; i < c->monitors.n; i++) {
-        const struct module *m = c->monitors.pick[i].module;
-        if (m->watch_attention) why = "monitored heads";
-        if (m->watch_update || m->watch_weight) why = "monitored weights";
-    }
-    if (!module_traits(c->optim).elementwise) why = "matrices of an optimizer that does not take values one by one";
+    for (int i = 0; i < c->monitors.n; i++) if (c->monitors.pick[i].module->watch_attention) why = "monitored heads";
     if (c->fp8.module->product) why = "products in FP8";
     if (model->adapter.module->adapter) why = "matrices with adapters";
-    if (c->constraint.module->constrain) why = "matrices that train.constraint holds";
     if (why) problem_add(problems, key, "%d: ranks cannot divide %s; it must be 1", ranks, why);
 }
 

@@ -37,9 +37,12 @@ static int ready_after(const struct plan *p, const struct leaf *weight)
     return 0;
 }
 
-/* The ranks whose gradients of a weight add up: those of other tokens or micro-batches, and of other stages that read
-   it. */
-static unsigned adds_over(const struct leaf *l) { return (OVER_DATA | OVER_PIPELINE) & leaf_replicas(l); }
+/* The ranks whose gradients of a weight add up: those of other tokens or micro-batches, and of other stages or parts
+   of it. */
+static unsigned adds_over(const struct leaf *l)
+{
+    return (OVER_DATA | OVER_PIPELINE | l->read) & leaf_replicas(l);
+}
 
 /* From the last weight to the first: backward comes by them in about this order. A piece is of weights whose gradients
    add up over the same ranks. */
