@@ -52,10 +52,11 @@ mesh 4 'pp=4' --set train.ranks.schedule=zb_h1
 mesh 4 'pp=2 ep=2' --set train.ranks.schedule=dualpipev
 mesh 4 'pp=2 dp=2' --set train.ranks.schedule=dualpipev --set train.ranks.zero=3
 mesh 4 'pp=4' --set train.ranks.schedule=dualpipe --set train.micro=8 --set train.monitors=weights
+mesh 2 'tp=2' --set train.monitors=weights
 leaves 0 "$sluice" run study.lua --out adamw --set train.optim=adamw --progress none
 plain adamw
 reference=adamw
-mesh 2 'tp=2' --set train.optim=adamw
+mesh 2 'tp=2' --set train.optim=adamw --set train.monitors=spectral
 mesh 4 'ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2
 mesh 4 'pp=2 tp=2' --set train.optim=adamw --set train.ranks.schedule=zb_v
 
@@ -118,6 +119,7 @@ kills() {
 times=${SLUICE_FULL:+30}
 kills experts ${times:-1} --set train.ranks.ep=4 --set train.micro=2
 kills layers ${times:-1} --set train.ranks.pp=4
+[ -z "$times" ] || kills sides $times --set train.ranks.pp=4 --set train.ranks.schedule=dualpipe --set train.micro=8
 kills heads ${times:-1} --set train.ranks.tp=2 --set train.ranks.zero=3 --set train.micro=4 --set train.optim=adamw
 
 # ---- what cannot be ----
@@ -135,5 +137,5 @@ refused 'it needs an even number, half for each direction; 6 would do' 3 2 --ran
     --set train.ranks.schedule=dualpipe --set train.micro=5 --set train.batch=10
 refused 'a pipeline of 8 stages, and the model has' 3 2 --ranks pp=2 --set train.ranks.schedule=interleaved \
     --set train.ranks.chunks=4
-refused 'ranks cannot divide matrices of an optimizer that does not take values one by one' 3 2 --ranks tp=2
+refused 'ranks cannot divide monitored heads' 3 2 --ranks tp=2 --set train.monitors=attention
 refused 'train.ranks.room leaves room for' 7 2 --ranks ep=2 --set train.ranks.room=1 --only welm

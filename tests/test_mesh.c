@@ -279,6 +279,44 @@ static void parts(struct shape whole, int dim, unsigned over, unsigned shard)
     free(got);
 }
 
+/* ---- a weight that all have, and of which each reads a part ---- */
+
+enum { ROWS = 6, COLUMNS = 8 };
+
+/* Where value i of a rank's part lies in the whole. */
+static int64_t in_whole(int rank, int64_t i, int dim)
+{
+    int64_t half = rank % 2, n = dim ? COLUMNS / 2 : COLUMNS;
+    return (dim ? i / n : half * ROWS / 2 + i / n) * COLUMNS + (dim ? half * n : 0) + i % n;
+}
+
+static void divided(int dim)
+{
+    int me = comm_here()->rank;
+    struct net n = { .leaves = leaves_new() };
+    n.leaves->here = comm_here()->place;
+    struct graph *g = n.graph = graph_new(n.leaves);
+    g->keep = true;
+    n.x = graph_weight(g, "x", ROLE_Q, SHAPE(ROWS, COLUMNS), drawn);
+    struct node *part = own_part(g, n.x, OVER_EP, dim), *all = all_columns(g, detach(g, part), OVER_EP);
+    net_run(&n, part);
+    double *y = values_of(&n, part, false), *dx = values_of(&n, n.x, true), *beside = values_of(&n, all, false),
+           want[ROWS * COLUMNS] = { 0 };
+    int64_t width = shape_last(part->shape), wide = 2 * width;
+    for (int i = 0; i < ROWS * COLUMNS / 2; i++) {
+        expect(y[i], (double)number(me, in_whole(me, i, dim), 0), "of a part, value", i);
+        for (int rank = 0; rank < RANKS; rank++) want[in_whole(rank, i, dim)] += (double)number(rank, i, 1);
+        for (int k = 0; k < 2; k++)
+            expect(beside[i / width * wide + k * width + i % width],
+                   (double)number(peer(me, k), in_whole(peer(me, k), i, dim), 0), "of columns side by side, value", i);
+    }
+    for (int i = 0; i < ROWS * COLUMNS; i++) expect(dx[i], want[i], "a gradient of parts", i);
+    free(y);
+    free(dx);
+    free(beside);
+    net_end(&n);
+}
+
 /* ---- a weight that is gathered once a step, and one that is gathered wherever it is read ---- */
 
 enum { MICROS = 3 };
@@ -340,6 +378,7 @@ static int be_rank(void)
     comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_DP] = 2 } });
     collectives();
     for (int how = 0; how < 3; how++) experts(how);
+    for (int dim = 0; dim < 2; dim++) divided(dim);
     gathered(all_gather, "all_gather", 1 + MICROS);         /* and sums of parts, back */
     gathered(regather, "regather", 3 * MICROS);
     parts(SHAPE(8), 0, OVER_EP, 0);
