@@ -39,8 +39,8 @@ static void test_groups(void **state)
     assert_string_equal(mesh_text(&alone.mesh, text), "1");
 }
 
-/* A pipeline with two sides: each rank has one place along it, and shares its layers with the one that is as far from the
-   other end. */
+/* A pipeline with two sides: each rank has one place along it, and shares its layers with the one that is as far from
+   the other end. */
 static void test_sides(void **state)
 {
     struct place p = { { .size = { [AXIS_EP] = 3, [AXIS_SIDE] = 2, [AXIS_PP] = 4 } }, 0 };
