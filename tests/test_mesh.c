@@ -1,5 +1,5 @@
-/* A mesh of ranks: who belongs to a group, what ops do over it, and leaves of which ranks have parts. Launches itself
-   with mpirun where there is one. */
+/* A mesh of ranks: who belongs to a group, what ops do over it, leaves of which ranks have parts, and a pipeline that
+   runs both ways. Launches itself with mpirun where there is one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +8,9 @@
 #include <math.h>
 #include <cmocka.h>
 #include "graph/ops.h"
+#include "graph/stages.h"
 #include "launch.h"
+#include "plan/pipeline.h"
 #include "plan/plan.h"
 
 static const char *self;
@@ -242,6 +244,87 @@ static void experts(int how)
     net_end(&n);
 }
 
+/* ---- a pipeline that runs both ways ---- */
+
+enum { WAYS = 2, IN_FLIGHT = 4, VALUES = 3 * D };
+static const enum carry carried[] = { CARRY_SUM, CARRY_MAX, CARRY_LAST };
+
+static real of_micro(int micro, int64_t i, int which) { return number(0, micro * VALUES + i, which); }
+
+/* Stage 0 adds a row to x, stage 1 another; its product with t is the loss, so t is the gradient of both. */
+struct ways { struct node *seen[WAYS][COUNT(carried)], *gradient[WAYS]; };
+static struct ways ways_build(struct net *n)
+{
+    struct graph *g = n->graph;
+    struct ways w;
+    struct node *row[WAYS], *y = n->x = graph_input(g, "x", DTYPE_REAL, SHAPE(VALUES / D, D));
+    n->t = graph_input(g, "t", DTYPE_REAL, y->shape);
+    for (g->layer = 0; g->layer < WAYS; g->layer++) {
+        row[g->layer] = graph_weight(g, g->layer ? "1" : "0", ROLE_SCALAR, SHAPE(D), (struct init){ .value = 0.25 });
+        y = add_row(g, y, row[g->layer]);
+        for (int k = 0; k < COUNT(carried); k++) w.seen[g->layer][k] = carry(g, y, carried[k]);
+    }
+    graph_loss(g, "l", dot(g, y, n->t), 1, true);
+    graph_stages(g);
+    g->region = REGION_UPDATE;
+    for (int stage = 0; stage < WAYS; stage++)
+        w.gradient[stage] = carry(g, graph_grad_of(g, row[stage]->leaf), CARRY_LAST);
+    graph_homes(g);
+    return w;
+}
+
+/* After stage `stage`, of all micro-batches. Sums are over the two ranks that see other tokens as well. */
+static double seen_by(enum carry how, int stage, int64_t i)
+{
+    double sum = 0, most = -INFINITY, last = 0;
+    for (int micro = 0; micro < IN_FLIGHT; micro++) {
+        last = (double)of_micro(micro, i, 0) + 0.25 * (stage + 1);
+        sum += 2 * last;
+        most = fmax(most, last);
+    }
+    return how == CARRY_SUM ? sum : how == CARRY_MAX ? most : last;
+}
+
+/* Half of the micro-batches enters at either end. */
+static void both_ways(void)
+{
+    static int home[WAYS];                                  /* each rank has both stages, of another copy each */
+    struct net n = { .leaves = leaves_new() };
+    n.leaves->here = comm_here()->place;
+    n.leaves->stages = (struct stages){ .n = WAYS, .home = home, .schedule = PIPELINE_DUALPIPE, .micros = IN_FLIGHT };
+    n.graph = graph_new(n.leaves);
+    struct ways w = ways_build(&n);
+    struct err e;
+    if (plan_new(&n.plan, n.graph, (struct plan_how){ .backend = &backend_cpu }, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        exit(1);
+    }
+    n.state = state_new(n.leaves, &backend_cpu, 1);
+    state_fill(n.state, 17);
+    plan_bind(n.plan, n.state, NULL);
+    plan_begin(n.plan, 0, 1, IN_FLIGHT);
+    double rows[D] = { 0 };
+    for (int micro = 0; micro < IN_FLIGHT; micro++)
+        for (int which = 0; which < 2; which++) {
+            real value[VALUES];
+            for (int i = 0; i < VALUES; i++) value[i] = of_micro(micro, i, which);
+            for (int i = 0; which && i < VALUES; i++) rows[i % D] += 2 * (double)value[i];
+            state_stage(n.state, which ? n.t->leaf : n.x->leaf, micro, IN_FLIGHT, value);
+        }
+    if (!plan_step(n.plan, NULL)) exit(1);
+    for (int stage = 0; stage < WAYS; stage++) {
+        for (int k = 0; k < COUNT(carried); k++) {
+            double *got = values_of(&n, w.seen[stage][k], false);
+            for (int i = 0; i < VALUES; i++) expect(got[i], seen_by(carried[k], stage, i), "both ways, a value", i);
+            free(got);
+        }
+        double *got = values_of(&n, w.gradient[stage], false);
+        for (int i = 0; i < D; i++) expect(got[i], rows[i], "both ways, a gradient", i);
+        free(got);
+    }
+    net_end(&n);
+}
+
 /* ---- leaves of which ranks have parts ---- */
 
 static const struct init drawn = { .kind = INIT_NORMAL, .std = 1, .cut = 2 };
@@ -391,6 +474,8 @@ static int be_rank(void)
     parts(SHAPE(8, 6), 0, 0, OVER_EP | OVER_DP);
     parts(SHAPE(8, 3, 5), 0, OVER_EP, OVER_DP);
     parts(SHAPE(8, 3, 5), 0, OVER_DP, OVER_EP);
+    comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_SIDE] = 2 } });
+    both_ways();
     fprintf(stderr, "rank %d: all is right\n", comm_here()->rank);
     comm_leave();
     return 0;
