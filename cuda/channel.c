@@ -47,7 +47,7 @@ static void pass_byte(struct device *d, struct line *l, bool gives)
 static void connect(struct device *d, struct line *l, const struct channel *c)
 {
     struct exchange *x = d->exchange;
-    ncclComm_t pipeline = x->group[OVER_PP & x->axes];
+    ncclComm_t pipeline = x->group[OVER_PIPELINE & x->axes];
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     bool gives = c->from == comm_here()->rank, takes = c->to == comm_here()->rank;
     config.maxCTAs = MOST;

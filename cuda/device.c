@@ -125,7 +125,7 @@ bool device_describe(int line, char text[256])
    wait for each other, and loading a kernel may wait for all that runs: neither may be. Read when CUDA starts. */
 static void let_messages_wait(void)
 {
-    if (place_group(&comm_here()->place, OVER_PP) == 1) return;
+    if (place_group(&comm_here()->place, OVER_PIPELINE) == 1) return;
     setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
     setenv("CUDA_MODULE_LOADING", "EAGER", 0);
 }

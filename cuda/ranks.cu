@@ -46,6 +46,69 @@ static void all_gather_backward(const struct args *a) { add_gradients(a, bytes_o
 TWIN(all_gather, all_gather_forward, all_gather_backward);
 TWIN(regather, all_gather_forward, all_gather_backward);
 
+/* ---- windows: some rows of n values, each `width` after the one before ---- */
+
+struct window { int64_t first, width; };
+
+static __global__ void __launch_bounds__(BLOCK)
+move_window(struct view to, struct window t, struct view from, struct window f, int64_t rows, int64_t n, bool adds)
+{
+    for (int64_t i = first_item(); i < rows * n; i += all_items()) {
+        int64_t row = i / n, column = i % n, at = t.first + row * t.width + column;
+        float value = load(from, f.first + row * f.width + column);
+        store(to, at, adds ? load(to, at) + value : value);
+    }
+}
+
+static void move(const struct args *a, struct view to, struct window t, struct view from, struct window f, int64_t rows,
+                 int64_t n, bool adds)
+{
+    LAUNCH(a, move_window, grid_for(a, rows * n, BLOCK), BLOCK, 0, to, t, from, f, rows, n, adds);
+}
+
+/* ---- all_columns: columns of all ranks, side by side ---- */
+
+static void all_columns_forward(const struct args *a)
+{
+    int64_t n = shape_last(a->in[0].shape), rows = shape_rows(a->in[0].shape), wide = shape_last(a->out[0].shape);
+    exchange_even(a, over_of(a), a->in[0].data, 0, a->work[0].data, bytes_of(&a->in[0]));
+    for (int64_t rank = 0; rank < wide / n; rank++)
+        move(a, view_of(a->out[0]), { rank * n, wide }, view_of(a->work[0]), { rank * rows * n, n }, rows, n, false);
+}
+
+TWIN(all_columns, all_columns_forward);
+
+/* ---- own_part: of a weight that all ranks have, what this one reads;  dw is dy there, and 0 elsewhere ---- */
+
+/* Of the part, which has rows of n values, and where it lies in the whole. */
+static struct window part_of(const struct args *a, int64_t *rows, int64_t *n)
+{
+    const struct own_part_attr *at = (const struct own_part_attr *)a->attr;
+    struct shape part = a->out[0].shape, whole = a->in[0].shape;
+    int64_t me = place_index(&comm_here()->place, (unsigned)at->over), width = whole.rank == 2 ? whole.dim[1] : 1;
+    *rows = part.dim[0];
+    *n = part.rank == 2 ? part.dim[1] : 1;
+    return { me * (at->dim == 0 ? *rows * width : *n), width };
+}
+
+static void own_part_forward(const struct args *a)
+{
+    int64_t rows, n;
+    struct window whole = part_of(a, &rows, &n);
+    move(a, view_of(a->out[0]), { 0, n }, view_of(a->in[0]), whole, rows, n, false);
+}
+
+static void own_part_backward(const struct args *a)
+{
+    int64_t rows, n;
+    struct window whole = part_of(a, &rows, &n);
+    if (!a->din[0].data) return;
+    if (a->beta[0] == 0) CUDA(cudaMemsetAsync(a->din[0].data, 0, bytes_of(&a->din[0]), device_of(a)->stream));
+    move(a, view_of(a->din[0]), whole, view_of(a->dout[0]), { 0, n }, rows, n, true);
+}
+
+TWIN(own_part, own_part_forward, own_part_backward);
+
 /* ---- all_reduce: the sum over ranks;  dx = dy ---- */
 
 static void all_reduce_forward(const struct args *a)

@@ -21,7 +21,8 @@ static const struct param params[] = {
     INT(struct conf, chunks, 2, 2, 64, "", "of layers that a rank has where the schedule is interleaved"),
     INT(struct conf, zero, 1, 1, 3, "",
         "what ranks with other sequences divide among them: 1: what an optimizer remembers (ZeRO-1); 2: gradients of "
-        "matrices too; 3: these matrices too, gathered where they are used. Stacks of experts' are divided by expert, "
+        "matrices too, the matrices being gathered once a step; 3: these matrices too, gathered where they are used. "
+        "Stacks of experts' are divided by expert, "
         "others by rows where the optimizer takes values one by one, and stay whole where it does not come out even"),
     REAL(struct conf, room, 0, 0, 65536, "",
          "rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of "

@@ -51,25 +51,27 @@ mesh 2 'pp=2' --set train.ranks.schedule=zb_v
 mesh 4 'pp=4' --set train.ranks.schedule=zb_h1
 mesh 4 'pp=2 ep=2' --set train.ranks.schedule=dualpipev
 mesh 4 'pp=2 dp=2' --set train.ranks.schedule=dualpipev --set train.ranks.zero=3
+mesh 4 'pp=4' --set train.ranks.schedule=dualpipe --set train.micro=8 --set train.monitors=weights
+mesh 2 'tp=2' --set train.monitors=weights
 leaves 0 "$sluice" run study.lua --out adamw --set train.optim=adamw --progress none
 plain adamw
 reference=adamw
-mesh 2 'tp=2' --set train.optim=adamw
+mesh 2 'tp=2' --set train.optim=adamw --set train.monitors=spectral
 mesh 4 'ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2
 mesh 4 'pp=2 tp=2' --set train.optim=adamw --set train.ranks.schedule=zb_v
 
 # ---- the same bits again, and on with another mesh ----
+both="--only base --set train.steps=40 --set train.ranks.schedule=dualpipe"
 cut() {
     rm -rf "$1"
-    ranks 4 "$sluice" run study.lua --out "$1" --only base --set train.steps=40 --ranks 'pp=2 ep=2' --progress none \
-        >log 2>&1 &
+    ranks 4 "$sluice" run study.lua --out "$1" $both --ranks 'pp=2 ep=2' --progress none >log 2>&1 &
     job=$!
     reaches "$1/s/base-*/0/checkpoints/step-00000004" 60
     pkill -9 -P "$(pgrep -d, -P $job)" || :
     kill -9 $job 2>/dev/null || :
     wait $job 2>/dev/null || :
 }
-leaves 0 ranks 4 "$sluice" run study.lua --out calm --only base --set train.steps=40 --ranks 'pp=2 ep=2' --progress none
+leaves 0 ranks 4 "$sluice" run study.lua --out calm $both --ranks 'pp=2 ep=2' --progress none
 cut torn
 cp -r torn other
 leaves 0 ranks 4 "$sluice" resume torn/s --only base --ranks 'pp=2 ep=2' --progress none
@@ -117,6 +119,7 @@ kills() {
 times=${SLUICE_FULL:+30}
 kills experts ${times:-1} --set train.ranks.ep=4 --set train.micro=2
 kills layers ${times:-1} --set train.ranks.pp=4
+[ -z "$times" ] || kills sides $times --set train.ranks.pp=4 --set train.ranks.schedule=dualpipe --set train.micro=8
 kills heads ${times:-1} --set train.ranks.tp=2 --set train.ranks.zero=3 --set train.micro=4 --set train.optim=adamw
 
 # ---- what cannot be ----
@@ -130,7 +133,9 @@ refused 'ep 3 are 3 ranks, and 4, as are here, are no multiple of them' 3 4 --ra
 refused 'dp 2 x ep 4 are 8 ranks, and 4 are here' 3 4 --ranks 'dp=2 ep=4'
 refused "'qp=2': must be an axis" 2 2 --ranks qp=2
 refused 'it needs at least 2 * 2 = 4' 3 2 --ranks pp=2 --set train.ranks.schedule=dualpipev --set train.micro=2
+refused 'it needs an even number, half for each direction; 6 would do' 3 2 --ranks pp=2 \
+    --set train.ranks.schedule=dualpipe --set train.micro=5 --set train.batch=10
 refused 'a pipeline of 8 stages, and the model has' 3 2 --ranks pp=2 --set train.ranks.schedule=interleaved \
     --set train.ranks.chunks=4
-refused 'ranks cannot divide matrices of an optimizer that does not take values one by one' 3 2 --ranks tp=2
+refused 'ranks cannot divide monitored heads' 3 2 --ranks tp=2 --set train.monitors=attention
 refused 'train.ranks.room leaves room for' 7 2 --ranks ep=2 --set train.ranks.room=1 --only welm

@@ -78,6 +78,11 @@ static inline int32_t some_copies(int64_t i) { return (int32_t)((5 * i + 4) % al
     CASE(all_gather, small, all_gather(g, act_in(g, 3, 5), OVER_EP)) \
     CASE(all_gather, large, all_gather(g, real_in(g, 70, 4, 40), OVER_ALL)) \
     CASE(regather, odd, regather(g, act_in(g, 37, 133), OVER_EP)) \
+    CASE(all_columns, odd, all_columns(g, act_in(g, 37, 13), OVER_EP)) \
+    CASE(all_columns, large, all_columns(g, real_in(g, 70, 160), OVER_ALL)) \
+    CASE(own_part, rows, own_part(g, real_in(g, along_ep(9), 37), OVER_EP, 0)) \
+    CASE(own_part, columns, own_part(g, real_in(g, 70, along_ep(33)), OVER_EP, 1)) \
+    CASE(own_part, bias, own_part(g, real_in(g, along_ep(150)), OVER_EP, 0)) \
     CASE(all_reduce, small, all_reduce(g, real_in(g, 1), OVER_EP)) \
     CASE(all_reduce, odd, all_reduce(g, act_in(g, 37, 133), OVER_EP)) \
     CASE(all_reduce, large, all_reduce(g, act_in(g, 70, 4, 40), OVER_ALL)) \

@@ -1,5 +1,5 @@
-/* A mesh of ranks: who belongs to a group, what ops do over it, and leaves of which ranks have parts. Launches itself
-   with mpirun where there is one. */
+/* A mesh of ranks: who belongs to a group, what ops do over it, leaves of which ranks have parts, and a pipeline that
+   runs both ways. Launches itself with mpirun where there is one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +8,9 @@
 #include <math.h>
 #include <cmocka.h>
 #include "graph/ops.h"
+#include "graph/stages.h"
 #include "launch.h"
+#include "plan/pipeline.h"
 #include "plan/plan.h"
 
 static const char *self;
@@ -37,6 +39,25 @@ static void test_groups(void **state)
     struct place alone = { { { 0 } }, 0 };
     assert_int_equal(place_group(&alone, OVER_ALL), 1);
     assert_string_equal(mesh_text(&alone.mesh, text), "1");
+}
+
+/* A pipeline with two sides: each rank has one place along it, and shares its layers with the one that is as far from
+   the other end. */
+static void test_sides(void **state)
+{
+    struct place p = { { .size = { [AXIS_EP] = 3, [AXIS_SIDE] = 2, [AXIS_PP] = 4 } }, 0 };
+    (void)state;
+    for (p.rank = 0; p.rank < 24; p.rank++)
+        for (int along = 0; along < 8; along++) {
+            struct place at = { p.mesh, place_at(&p, along) }, mirrored = { p.mesh, place_at(&p, 7 - along) };
+            assert_int_equal(place_along(&at), along);
+            assert_int_equal(place_index(&at, OVER_EP), place_index(&p, OVER_EP));
+            assert_int_equal(place_index(&at, OVER_PP), place_index(&mirrored, OVER_PP));
+            assert_int_equal(place_index(&at, OVER_SIDE), along >= 4);
+        }
+    struct place one = { { .size = { [AXIS_DP] = 2, [AXIS_PP] = 4 } }, 5 };
+    assert_int_equal(place_along(&one), 2);
+    assert_int_equal(place_at(&one, 3), 7);
 }
 
 /* ---- what each of four ranks does ---- */
@@ -343,6 +364,89 @@ static void places(void)
     net_end(&n);
 }
 
+/* ---- a pipeline that runs both ways ---- */
+
+enum { WAYS = 2, IN_FLIGHT = 4, VALUES = 3 * D };
+static const enum carry carried[] = { CARRY_SUM, CARRY_MAX, CARRY_LAST };
+
+static real of_micro(int micro, int64_t i, int which) { return number(0, micro * VALUES + i, which); }
+
+/* Stage 0 adds a row to x, stage 1 another; its product with t is the loss, so t is the gradient of both. */
+struct ways { struct node *seen[WAYS][COUNT(carried)], *gradient[WAYS]; };
+static struct ways ways_build(struct net *n)
+{
+    struct graph *g = n->graph;
+    struct ways w;
+    struct node *row[WAYS], *y = n->x = graph_input(g, "x", DTYPE_REAL, SHAPE(VALUES / D, D));
+    n->t = graph_input(g, "t", DTYPE_REAL, y->shape);
+    for (g->layer = 0; g->layer < WAYS; g->layer++) {
+        row[g->layer] = graph_weight(g, g->layer ? "1" : "0", ROLE_SCALAR, SHAPE(D), (struct init){ .value = 0.25 });
+        y = add_row(g, y, row[g->layer]);
+        for (int k = 0; k < COUNT(carried); k++) w.seen[g->layer][k] = carry(g, y, carried[k]);
+    }
+    graph_loss(g, "l", dot(g, y, n->t), 1, true);
+    graph_stages(g);
+    g->region = REGION_UPDATE;
+    for (int stage = 0; stage < WAYS; stage++)
+        w.gradient[stage] = carry(g, graph_grad_of(g, row[stage]->leaf), CARRY_LAST);
+    graph_homes(g);
+    return w;
+}
+
+/* After stage `stage`, of all micro-batches. Sums are over the two ranks that see other tokens as well. */
+static double seen_by(enum carry how, int stage, int64_t i)
+{
+    double sum = 0, most = -INFINITY, last = 0;
+    for (int micro = 0; micro < IN_FLIGHT; micro++) {
+        last = (double)of_micro(micro, i, 0) + 0.25 * (stage + 1);
+        sum += 2 * last;
+        most = fmax(most, last);
+    }
+    return how == CARRY_SUM ? sum : how == CARRY_MAX ? most : last;
+}
+
+/* Half of the micro-batches enters at either end. */
+static void both_ways(void)
+{
+    static int home[WAYS];                                  /* each rank has both stages, of another copy each */
+    struct net n = { .leaves = leaves_new() };
+    n.leaves->here = comm_here()->place;
+    n.leaves->stages = (struct stages){ .n = WAYS, .home = home, .schedule = PIPELINE_DUALPIPE, .micros = IN_FLIGHT };
+    n.graph = graph_new(n.leaves);
+    struct ways w = ways_build(&n);
+    struct err e;
+    if (plan_new(&n.plan, n.graph, (struct plan_how){ .backend = &backend_cpu }, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        exit(1);
+    }
+    n.state = state_new(n.leaves, &backend_cpu, 1);
+    state_fill(n.state, 17);
+    plan_bind(n.plan, n.state, NULL);
+    double rows[D] = { 0 };
+    for (int micro = 0; micro < IN_FLIGHT; micro++)
+        for (int which = 0; which < 2; which++) {
+            real value[VALUES];
+            for (int i = 0; i < VALUES; i++) value[i] = of_micro(micro, i, which);
+            for (int i = 0; which && i < VALUES; i++) rows[i % D] += 2 * (double)value[i];
+            state_stage(n.state, which ? n.t->leaf : n.x->leaf, micro, IN_FLIGHT, value);
+        }
+    for (int step = 0; step < 2; step++) {                  /* what the first leaves is not added to */
+        plan_begin(n.plan, step, 2, IN_FLIGHT);
+        if (!plan_step(n.plan, NULL)) exit(1);
+    }
+    for (int stage = 0; stage < WAYS; stage++) {
+        for (int k = 0; k < COUNT(carried); k++) {
+            double *got = values_of(&n, w.seen[stage][k], false);
+            for (int i = 0; i < VALUES; i++) expect(got[i], seen_by(carried[k], stage, i), "both ways, a value", i);
+            free(got);
+        }
+        double *got = values_of(&n, w.gradient[stage], false);
+        for (int i = 0; i < D; i++) expect(got[i], rows[i], "both ways, a gradient", i);
+        free(got);
+    }
+    net_end(&n);
+}
+
 /* ---- leaves of which ranks have parts ---- */
 
 static const struct init drawn = { .kind = INIT_NORMAL, .std = 1, .cut = 2 };
@@ -380,6 +484,95 @@ static void parts(struct shape whole, int dim, unsigned over, unsigned shard)
     free(got);
 }
 
+/* ---- a weight that all have, and of which each reads a part ---- */
+
+enum { ROWS = 6, COLUMNS = 8 };
+
+/* Where value i of a rank's part lies in the whole. */
+static int64_t in_whole(int rank, int64_t i, int dim)
+{
+    int64_t half = rank % 2, n = dim ? COLUMNS / 2 : COLUMNS;
+    return (dim ? i / n : half * ROWS / 2 + i / n) * COLUMNS + (dim ? half * n : 0) + i % n;
+}
+
+static void divided(int dim)
+{
+    int me = comm_here()->rank;
+    struct net n = { .leaves = leaves_new() };
+    n.leaves->here = comm_here()->place;
+    struct graph *g = n.graph = graph_new(n.leaves);
+    g->keep = true;
+    n.x = graph_weight(g, "x", ROLE_Q, SHAPE(ROWS, COLUMNS), drawn);
+    struct node *part = own_part(g, n.x, OVER_EP, dim), *all = all_columns(g, detach(g, part), OVER_EP);
+    net_run(&n, part);
+    double *y = values_of(&n, part, false), *dx = values_of(&n, n.x, true), *beside = values_of(&n, all, false),
+           want[ROWS * COLUMNS] = { 0 };
+    int64_t width = shape_last(part->shape), wide = 2 * width;
+    for (int i = 0; i < ROWS * COLUMNS / 2; i++) {
+        expect(y[i], (double)number(me, in_whole(me, i, dim), 0), "of a part, value", i);
+        for (int rank = 0; rank < RANKS; rank++) want[in_whole(rank, i, dim)] += (double)number(rank, i, 1);
+        for (int k = 0; k < 2; k++)
+            expect(beside[i / width * wide + k * width + i % width],
+                   (double)number(peer(me, k), in_whole(peer(me, k), i, dim), 0), "of columns side by side, value", i);
+    }
+    for (int i = 0; i < ROWS * COLUMNS; i++) expect(dx[i], want[i], "a gradient of parts", i);
+    free(y);
+    free(dx);
+    free(beside);
+    net_end(&n);
+}
+
+/* ---- a weight that is gathered once a step, and one that is gathered wherever it is read ---- */
+
+enum { MICROS = 3 };
+
+static int64_t calls_of(struct plan *p, const char *op)
+{
+    int count;
+    int64_t calls = 0;
+    struct op_time *time = plan_times(p, &count);
+    for (int i = 0; i < count; i++) if (strcmp(time[i].name, op) == 0) calls = time[i].calls;
+    free(time);
+    return calls;
+}
+
+/* Its square times t of each micro-batch: the gradient is 2 w times the sum of t over them and over ranks. */
+static void gathered(struct node *(*by)(struct graph *, struct node *, unsigned), const char *name, int64_t calls)
+{
+    int me = comm_here()->rank;
+    struct net n = { .leaves = leaves_new() };
+    struct err e;
+    n.leaves->here = comm_here()->place;
+    struct graph *g = n.graph = graph_new(n.leaves);
+    struct partition cut = { .shard = OVER_EP | OVER_DP };
+    n.x = graph_weight_cut(g, "w", ROLE_Q, SHAPE(RANKS * N, D), drawn, cut);
+    n.t = graph_input(g, "t", DTYPE_REAL, SHAPE(RANKS * N, D));
+    graph_loss(g, "l", dot(g, square(g, by(g, n.x, OVER_EP | OVER_DP)), n.t), 1, true);
+    if (plan_new(&n.plan, g, (struct plan_how){ .backend = &backend_cpu }, &e)) exit(1);
+    n.state = state_new(n.leaves, &backend_cpu, 1);
+    state_fill(n.state, 17);
+    plan_bind(n.plan, n.state, NULL);
+    plan_timing(n.plan, true);
+    plan_begin(n.plan, 0, 1, MICROS);
+    for (int micro = 0; micro < MICROS; micro++) {
+        real t[RANKS * N * D];
+        for (int i = 0; i < RANKS * N * D; i++) t[i] = number(me, i, micro);
+        state_put(n.state, n.t->leaf, t);
+        plan_forward(n.plan, micro);
+        plan_backward(n.plan, micro);
+    }
+    expect((double)calls_of(n.plan, name), (double)calls, name, 0);
+    double *w = values_of(&n, n.x, false), *dw = values_of(&n, n.x, true);
+    for (int i = 0; i < N * D; i++) {
+        double sum = 0;
+        for (int k = 0; k < RANKS * MICROS; k++) sum += (double)number(k % RANKS, me * N * D + i, k / RANKS);
+        expect(dw[i], 2 * w[i] * sum, "a gradient of what was gathered", i);
+    }
+    free(w);
+    free(dw);
+    net_end(&n);
+}
+
 static int be_rank(void)
 {
     struct err e;
@@ -390,6 +583,9 @@ static int be_rank(void)
     comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_DP] = 2 } });
     collectives();
     for (int how = 0; how < 3; how++) experts(how);
+    for (int dim = 0; dim < 2; dim++) divided(dim);
+    gathered(all_gather, "all_gather", 1 + MICROS);         /* and sums of parts, back */
+    gathered(regather, "regather", 3 * MICROS);
     parts(SHAPE(8), 0, OVER_EP, 0);
     parts(SHAPE(6, 70), 0, OVER_EP, 0);
     parts(SHAPE(6, 70), 1, OVER_EP, 0);
@@ -404,6 +600,8 @@ static int be_rank(void)
     copies();
     places();
     parts(SHAPE(8, 3, 5), 0, OVER_EP, 0);
+    comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_SIDE] = 2 } });
+    both_ways();
     fprintf(stderr, "rank %d: all is right\n", comm_here()->rank);
     comm_leave();
     return 0;
@@ -419,7 +617,8 @@ static void test_ranks(void **state)
 
 int main(int n, char **word)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_groups), cmocka_unit_test(test_ranks) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_groups), cmocka_unit_test(test_sides),
+                                        cmocka_unit_test(test_ranks) };
     self = word[0];
     if (n == 2 && strcmp(word[1], "ranks") == 0) return be_rank();
     return cmocka_run_group_tests_name("mesh", tests, NULL, NULL);

@@ -1450,7 +1450,7 @@
 ---@field pp? integer among which layers are divided, by what they cost: micro-batches pass through them (pipeline); default 1, 1 … 1024
 ---@field schedule? "gpipe"|"1f1b"|"interleaved"|"zb_h1"|"zb_v"|"dualpipe"|"dualpipev" the order in which a pipeline's ranks do them; default 1f1b
 ---@field chunks? integer of layers that a rank has where the schedule is interleaved; default 2, 2 … 64
----@field zero? integer what ranks with other sequences divide among them: 1: what an optimizer remembers (ZeRO-1); 2: gradients of matrices too; 3: these matrices too, gathered where they are used. Stacks of experts' are divided by expert, others by rows where the optimizer takes values one by one, and stay whole where it does not come out even; default 1, 1 … 3
+---@field zero? integer what ranks with other sequences divide among them: 1: what an optimizer remembers (ZeRO-1); 2: gradients of matrices too, the matrices being gathered once a step; 3: these matrices too, gathered where they are used. Stacks of experts' are divided by expert, others by rows where the optimizer takes values one by one, and stay whole where it does not come out even; default 1, 1 … 3
 ---@field room? number rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of experts; default 0, 0 … 65536
 
 ---@alias sluice.fp8

@@ -46,6 +46,21 @@ int place_member(const struct place *p, unsigned over, int i)
     return member;
 }
 
+static int from_end(const struct place *p, int along) { return place_group(p, OVER_PIPELINE) - 1 - along; }
+
+int place_along(const struct place *p)
+{
+    int near = place_index(p, OVER_PP);
+    return place_index(p, OVER_SIDE) ? from_end(p, near) : near;
+}
+
+int place_at(const struct place *p, int along)
+{
+    bool far = along >= place_group(p, OVER_PP);
+    struct place side = { p->mesh, place_member(p, OVER_SIDE, far) };
+    return place_member(&side, OVER_PP, far ? from_end(p, along) : along);
+}
+
 const char *mesh_text(const struct mesh *m, char out[64])
 {
     int n = snprintf(out, 64, mesh_ranks(m) == 1 ? "1" : "");

@@ -122,6 +122,7 @@ struct merge_groups_attr { int64_t size; };
 struct normalize_attr { double eps; };
 struct outside_attr { double low, high; };
 struct over_attr { int64_t over, ranks; };
+struct own_part_attr { int64_t over, ranks, dim; };
 struct place_copies_attr { int64_t experts, nodes, ranks, spare; };
 struct place_rows_attr { int64_t sequences, length; };
 struct pool_windows_attr { int64_t m, overlap; };

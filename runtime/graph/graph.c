@@ -361,7 +361,14 @@ struct node *graph_weight_cut(struct graph *g, const char *path, enum role role,
     int n = place_group(&g->leaves->here, cut.over | cut.shard);
     struct shape part = whole;
     char text[64];
-    if (n == 1) return graph_weight(g, path, role, whole, init);
+    if (n == 1) {
+        struct node *w = graph_weight(g, path, role, whole, init);
+        if (!g->failed && place_group(&g->leaves->here, cut.read) > 1) {
+            w->leaf->read = cut.read;
+            w->leaf->cut = cut.dim;
+        }
+        return w;
+    }
     part.dim[cut.dim] /= n;
     if (part.dim[cut.dim] * n != whole.dim[cut.dim])
         return graph_fail(g, "%s: dimension %d of %s cannot be divided among %d ranks", path, cut.dim,
@@ -415,7 +422,7 @@ struct node *graph_buffer_of(struct graph *g, const char *path, enum dtype dtype
     struct shape whole = part;
     whole.dim[dim] *= leaf_parts(w, &g->leaves->here);
     n->leaf->values = whole;
-    cut_leaf(n->leaf, (struct partition){ dim, w->over, w->shard }, whole);
+    cut_leaf(n->leaf, (struct partition){ .dim = dim, .over = w->over, .shard = w->shard }, whole);
     return n;
 }
 

@@ -107,6 +107,7 @@ struct op {
     unsigned bridges;                                       /* bits of the outputs that later regions read: a carry */
     bool cheap;                                             /* may be computed again in backward rather than kept */
     bool again;    /* is so always, where backward reads it */
+    bool once;    /* of a weight it is computed once a step, and kept for all micro-batches */
     bool joins;    /* can run forward and backward at once, where nothing else needs its value */
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };
@@ -145,8 +146,9 @@ struct leaf {
     int heads;    /* of a weight whose rows are those of so many heads of attention, one after the other; 1 otherwise */
     /* Ranks over these axes have a part of it each, along dimension `cut`: decl is of that; whole: of all of it. over:
        each computes with its own; shard: of which again each keeps a part, and they are gathered where they are used.
-       Those who have the same part are its replicas. */
-    unsigned over, shard; int cut; struct shape whole;
+       Those who have the same part are its replicas. read: each has all of it and reads a part, so that gradients add
+       up. */
+    unsigned over, shard, read; int cut; struct shape whole;
     int home;    /* in a pipeline the rank, by its place along pp, that alone has it, counted from 1; 0: all have */
     /* which of the replicas alone updates the weight, and keeps the buffer, counted from 1; 0: every one does */
     int holder;
@@ -264,9 +266,9 @@ struct node *graph_freeze(struct node *w);
 /* A frozen weight whose values, of this shape, are kept in codes: U8, as base/nf4.h has them. */
 struct node *graph_codes(struct graph *g, const char *path, enum role role, struct shape values, struct init init,
                          enum kept_as kept);
-/* A weight of this whole shape, of which this rank has its part: `dim`, the first dimension or one of a matrix, is cut
-   among the ranks over these axes. */
-struct partition { int dim; unsigned over, shard; };
+/* A weight of this whole shape, of which this rank has, or reads, its part: `dim`, the first dimension or one of a
+   matrix, is cut among the ranks over these axes. */
+struct partition { int dim; unsigned over, shard, read; };
 struct node *graph_weight_cut(struct graph *g, const char *path, enum role role, struct shape whole, struct init init,
                               struct partition cut);
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value);

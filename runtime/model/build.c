@@ -217,7 +217,8 @@ struct node *build_product(struct build *b, struct node *x, struct node *w, cons
     struct pick fp8 = b->train ? b->train->fp8 : (struct pick){ 0 };
     struct node *y = b->train && fp8.module->product ? fp8.module->product(b, fp8, x, w, offsets) : NULL;
     if (y) return y;
-    struct node *all = b->own->division.zero == 3 ? regather(b->graph, w, l->shard) : all_gather(b->graph, w, l->shard);
+    struct node *all = own_part(b->graph, w, l->read, l->cut);
+    all = b->own->division.zero == 3 ? regather(b->graph, all, l->shard) : all_gather(b->graph, all, l->shard);
     if (offsets) return grouped_matmul(b->graph, x, build_copied(b, all, d), offsets);
     return matmul(b->graph, x, all, role_rule[l->role].real ? DTYPE_REAL : DTYPE_ACT);
 }
@@ -288,17 +289,20 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     return adapted(b, name, rows, w, d);                    /* [R,out] */
 }
 
-static struct node *bias_cut(struct build *b, const char *name, struct shape whole, unsigned over)
+static struct node *bias_cut(struct build *b, const char *name, struct shape whole, struct partition cut)
 {
-    return weight_as(b, build_path(b, name, ".bias"), ROLE_SCALAR, whole, init_constant(0), KEPT_FLOAT,
-                     (struct partition){ .over = over });
+    struct node *w = weight_as(b, build_path(b, name, ".bias"), ROLE_SCALAR, whole, init_constant(0), KEPT_FLOAT, cut);
+    return own_part(b->graph, w, cut.read, 0);
 }
 
-struct node *build_bias(struct build *b, const char *name, struct shape shape) { return bias_cut(b, name, shape, 0); }
+struct node *build_bias(struct build *b, const char *name, struct shape shape)
+{
+    return bias_cut(b, name, shape, (struct partition){ 0 });
+}
 
 struct node *build_expert_bias(struct build *b, const char *name, struct shape shape, const struct dispatched *d)
 {
-    return bias_cut(b, name, shape, d->over);
+    return bias_cut(b, name, shape, (struct partition){ .over = d->over });
 }
 
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out)
@@ -330,12 +334,13 @@ struct node *affine_part(struct build *b, enum side side, bool bias, const char 
     struct graph *g = b->graph;
     int ranks = place_group(&g->leaves->here, OVER_TP);
     bool inputs = side == SIDE_INPUTS;
-    struct partition cut = { .dim = inputs, .over = OVER_TP };
+    struct partition cut = { .dim = inputs };
+    *(b->own->needs_whole ? &cut.read : &cut.over) = OVER_TP;
     if (!inputs) x = reduce_gradient(g, x, OVER_TP);
     struct shape whole = SHAPE(out, shape_last(x->shape) * (inputs ? ranks : 1));            /* [out,in] */
     struct node *y = linear_cut(b, name, role, role_rule[role].reads, x, whole, zero, cut);
     if (inputs) y = all_reduce(g, y, OVER_TP);
-    return bias ? add_row(g, y, bias_cut(b, name, SHAPE(out), inputs ? 0 : OVER_TP)) : y;
+    return bias ? add_row(g, y, bias_cut(b, name, SHAPE(out), inputs ? (struct partition){ 0 } : cut)) : y;
 }
 
 struct node *linear_of_heads(struct build *b, const char *name, enum role role, struct node *u, int64_t heads,
@@ -399,7 +404,7 @@ struct node *build_made(struct build *b, const char *name)
 void build_heads(struct build *b, const char *name, int64_t heads)
 {
     struct node *w = build_made(b, name);
-    if (w && w->leaf) w->leaf->heads = (int)heads;
+    if (w && w->leaf) w->leaf->heads = (int)heads * place_group(&b->graph->leaves->here, w->leaf->read);
 }
 
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value)

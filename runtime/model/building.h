@@ -13,6 +13,7 @@ struct building {
     const struct observer *observer;                        /* NULL: nobody looks */
     struct division division;                               /* of the run; its mesh has what it leaves open as 0 */
     struct pick optim;                                      /* of the run; no module: there is none */
+    bool needs_whole;    /* what changes weights reads whole matrices: ranks divide what they read of them alone */
     enum decode part; int part_depth; int64_t most;         /* as struct model_size has them */
     struct node *pos;                                       /* of the chunk, whichever layer is built; NULL: none */
     struct whole { int64_t seq; struct node *start, *present; } whole;       /* the trunk's rows, in an MTP block */

@@ -100,6 +100,15 @@ static int check_pipeline(const struct train_conf *c, const struct division *d, 
     return failure;
 }
 
+/* A pipeline that runs both ways has two sides. */
+static void fold(struct division *d)
+{
+    int *ranks = &d->mesh.size[AXIS_PP];
+    if (d->schedule != PIPELINE_DUALPIPE || *ranks == 1) return;
+    d->mesh.size[AXIS_SIDE] = 2;
+    *ranks /= 2;
+}
+
 /* "dp 2 x ep 4" */
 static const char *product_text(const struct mesh *l, char out[96])
 {
@@ -125,7 +134,11 @@ int train_division(const struct train_conf *c, int ranks, struct division *out, 
     *out = c->ranks.module->division(c->ranks);
     int others = mesh_ranks(&out->mesh), *dp = &out->mesh.size[AXIS_DP];
     if (*dp == 0 && ranks % others == 0) *dp = ranks / others;
-    if (mesh_ranks(&out->mesh) == ranks) return divide_batch(c, &out->mesh, e) || check_pipeline(c, out, e) ? -1 : 0;
+    if (mesh_ranks(&out->mesh) == ranks) {
+        if (divide_batch(c, &out->mesh, e) || check_pipeline(c, out, e)) return -1;
+        fold(out);
+        return 0;
+    }
     product_text(&out->mesh, text);
     if (*dp == 0)
         return err_set(e, "train.ranks: %s are %d ranks, and %d, as are here, are no multiple of them: launch so many, "
@@ -306,15 +319,9 @@ static void check_heads(const struct model_conf *model, const struct train_conf 
         if (strcmp(model->conv.pick[i].module->name, "none")) why = "short convolutions";
     for (int i = 0; i < model->position.n; i++)
         if (model->position.pick[i].module->bias) why = "biases by position";
-    for (int i = 0; i < c->monitors.n; i++) {
-        const struct module *m = c->monitors.pick[i].module;
-        if (m->watch_attention) why = "monitored heads";
-        if (m->watch_update || m->watch_weight) why = "monitored weights";
-    }
-    if (!module_traits(c->optim).elementwise) why = "matrices of an optimizer that does not take values one by one";
+    for (int i = 0; i < c->monitors.n; i++) if (c->monitors.pick[i].module->watch_attention) why = "monitored heads";
     if (c->fp8.module->product) why = "products in FP8";
     if (model->adapter.module->adapter) why = "matrices with adapters";
-    if (c->constraint.module->constrain) why = "matrices that train.constraint holds";
     if (why) problem_add(problems, key, "%d: ranks cannot divide %s; it must be 1", ranks, why);
 }
 

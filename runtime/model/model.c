@@ -61,8 +61,7 @@ static const char *name_within(struct build *b, const struct leaf *w)
 /* Of a weight, or its gradient, the parts of all ranks. */
 static struct node *whole(struct graph *g, const struct leaf *w, struct node *part)
 {
-    if (w->cut > 0)
-        return graph_fail(g, "train.monitors: %s is cut by columns among ranks, and is not shown", w->path);
+    if (w->over && w->cut > 0) return all_columns(g, part, w->over);                /* of columns nobody shards */
     return all_gather(g, all_gather(g, part, w->shard), w->over);
 }
 
@@ -299,6 +298,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
                             .most = size.most ? size.most : size.seq, .of = size.of ? size.of : "" };
     if (train) own.division = train->ranks.module->division(train->ranks);
     if (train) own.optim = train->optim;
+    own.needs_whole = train && (!module_traits(train->optim).elementwise || train->constraint.module->constrain);
     if (train && mode != MODE_DECODE) own.monitors = train->monitors;
     struct build build = {
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,

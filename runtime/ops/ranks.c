@@ -16,6 +16,8 @@ static unsigned over_of(const struct args *a) { return (unsigned)((const struct 
 
 static size_t bytes_of(const struct tensor *t) { return (size_t)shape_count(t->shape) * element_bytes(t->format); }
 
+static size_t row_bytes(const struct tensor *t) { return (size_t)shape_last(t->shape) * element_bytes(t->format); }
+
 /* To each of a group its part of `from`, stride bytes apart, 0: to all the same; from each its part. */
 static void exchange_even(unsigned over, const char *from, size_t stride, char *to, size_t bytes)
 {
@@ -116,8 +118,8 @@ static void all_gather_backward(const struct args *a)
 KERNELS(all_gather) = { all_gather_forward, all_gather_backward, NULL };
 OVER_ATTRIBUTES(all_gather);
 OP(all_gather, .inputs = "x[N,..]", .outputs = "y[_,..]",
-   .about = "rows of all ranks, in their order; the gradient is the sum over ranks of theirs",
-   ATTR(all_gather), .infer = all_gather_infer, .gradient = true);
+   .about = "rows of all ranks, in their order, of a weight once a step; the gradient is the sum over ranks of theirs",
+   ATTR(all_gather), .infer = all_gather_infer, .gradient = true, .once = true);
 
 /* ---- regather: the same, to be gathered anew for backward rather than kept ---- */
 
@@ -132,6 +134,115 @@ OVER_ATTRIBUTES(regather);
 OP(regather, .inputs = "x[N,..]", .outputs = "y[_,..]",
    .about = "as all_gather, anew for backward rather than kept: weights of which ranks keep parts",
    ATTR(regather), .infer = all_gather_infer, .gradient = true, .cheap = true, .again = true);
+
+/* ---- all_columns: columns of all ranks, side by side ---- */
+
+VERB struct node *all_columns(struct graph *g, struct node *x, unsigned over)
+{
+    struct over_attr at = attr_of(g, over);
+    return at.ranks == 1 ? x : graph_emit(g, &op_all_columns, &at, x);
+}
+
+static int all_columns_infer(struct node *n, struct err *e)
+{
+    const struct over_attr *at = n->attr;
+    struct shape s = n->in[0]->shape;
+    (void)e;
+    node_work(n, n->in[0]->dtype, for_ranks(s, at->ranks));
+    s.dim[s.rank - 1] *= at->ranks;
+    node_value(n, n->in[0]->dtype, s);
+    return 0;
+}
+
+static void all_columns_forward(const struct args *a)
+{
+    size_t bytes = bytes_of(&a->in[0]), row = row_bytes(&a->in[0]), wide = row_bytes(&a->out[0]);
+    const char *from = a->work[0].data;
+    exchange_even(over_of(a), a->in[0].data, 0, a->work[0].data, bytes);
+    for (size_t rank = 0; rank < wide / row; rank++)
+        for (size_t r = 0; r < bytes / row; r++, from += row)
+            memcpy((char *)a->out[0].data + r * wide + rank * row, from, row);
+}
+
+KERNELS(all_columns) = { all_columns_forward, NULL, NULL };
+OVER_ATTRIBUTES(all_columns);
+OP(all_columns, .inputs = "x[N,K]", .outputs = "y[N,_]", .about = "columns of all ranks, side by side in their order",
+   ATTR(all_columns), .infer = all_columns_infer, .once = true);
+
+/* ---- own_part: of a weight that all ranks have, what this one reads: some of its rows, or of its columns;  dw is dy
+   there, and 0 elsewhere ---- */
+
+VERB struct node *own_part(struct graph *g, struct node *w, unsigned over, int dim)
+{
+    struct over_attr at = attr_of(g, over);
+    if (at.ranks == 1) return w;
+    return graph_emit(g, &op_own_part, &((struct own_part_attr){ at.over, at.ranks, dim }), w);
+}
+
+static int own_part_infer(struct node *n, struct err *e)
+{
+    const struct own_part_attr *at = n->attr;
+    struct shape s = n->in[0]->shape;
+    char text[64];
+    if (at->dim >= s.rank || s.rank > 2 || s.dim[at->dim] % at->ranks != 0)
+        return err_set(e, "dimension %d of %s cannot be divided among %d ranks", (int)at->dim, shape_text(s, text),
+                       (int)at->ranks);
+    s.dim[at->dim] /= at->ranks;
+    node_value(n, DTYPE_REAL, s);
+    return 0;
+}
+
+/* The first of its rows and columns among those of the whole, which has `width`; n: columns of the part. */
+struct window { int64_t row, column, rows, n, width; };
+
+static struct window window_of(const struct args *a)
+{
+    const struct own_part_attr *at = a->attr;
+    struct shape part = a->out[0].shape, whole = a->in[0].shape;
+    int64_t me = place_index(&comm_here()->place, (unsigned)at->over), rows = part.dim[0],
+            n = part.rank == 2 ? part.dim[1] : 1;
+    return (struct window){ at->dim == 0 ? me * rows : 0, at->dim == 1 ? me * n : 0, rows, n,
+                            whole.rank == 2 ? whole.dim[1] : 1 };
+}
+
+static void take_rows(const struct args *a, int64_t from, int64_t to)
+{
+    struct window p = window_of(a);
+    for (int64_t r = from; r < to; r++)
+        memcpy(reals(&a->out[0]) + r * p.n, reals(&a->in[0]) + (p.row + r) * p.width + p.column,
+               (size_t)p.n * sizeof(real));
+}
+
+/* Rows of the whole. */
+static void part_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    struct window p = window_of(a);
+    for (int64_t r = from; r < to; r++) {
+        real *dw = reals(&a->din[0]) + r * p.width;
+        if (a->beta[0] == 0) memset(dw, 0, (size_t)p.width * sizeof *dw);
+        if (r < p.row || r >= p.row + p.rows) continue;
+        const real *restrict dy = reals(&a->dout[0]) + (r - p.row) * p.n;
+        for (int64_t i = 0; i < p.n; i++) dw[p.column + i] += dy[i];
+    }
+}
+
+static void own_part_forward(const struct args *a)
+{
+    each(a, a->out[0].shape.dim[0], rows_grain(window_of(a).n), take_rows);
+}
+
+static void own_part_backward(const struct args *a)
+{
+    if (a->din[0].data) each(a, a->in[0].shape.dim[0], rows_grain(window_of(a).width), part_gradient);
+}
+
+KERNELS(own_part) = { own_part_forward, own_part_backward, NULL };
+ATTRIBUTES(own_part, struct own_part_attr,
+    OVER_ROWS(struct own_part_attr),
+    INT(struct own_part_attr, dim, NEEDED, 0, 1, "", "that is cut among them: 0: rows, 1: columns"));
+OP(own_part, .inputs = "w:REAL[..]", .outputs = "part:REAL[..]",
+   .about = "of a weight that all ranks have, the rows or columns that this one reads",
+   ATTR(own_part), .infer = own_part_infer, .gradient = true, .once = true);
 
 /* ---- all_reduce: the sum over ranks, which all go on with alike;  dx = dy ---- */
 
@@ -342,8 +453,6 @@ static void clear_rest(const struct tensor *t, int64_t rows, int64_t all, size_t
 {
     memset((char *)t->data + (size_t)rows * row, 0, (size_t)(all - rows) * row);
 }
-
-static size_t row_bytes(const struct tensor *t) { return (size_t)shape_last(t->shape) * element_bytes(t->format); }
 
 /* x by expert to y by this rank's, which has so many rows: through `staging`. */
 static void send_rows(const struct args *a, const struct tensor *x, const struct tensor *y, int64_t rows,

@@ -77,6 +77,7 @@ void plan_costs(const struct plan *p, int micros, void (*take)(void *to, const s
 {
     for (int micro = 0; micro < micros; micro++) {
         tell(&p->ahead, micro, take, to);
+        if (micro == 0) tell(&p->once, micro, take, to);
         tell(&p->forward, micro, take, to);
         tell(&p->backward, micro, take, to);
     }

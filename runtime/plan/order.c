@@ -35,6 +35,16 @@ static void find_here(struct plan *p)
     }
 }
 
+/* What is made of a weight alone and stays through a step. */
+static void find_once(struct plan *p)
+{
+    for (int i = 0; i < p->graph->n; i++) {
+        const struct node *n = p->graph->node[i];
+        const struct leaf *l = n->n_in == 1 ? plan_leaf_of(n->in[0]) : NULL;
+        p->planned[i].once = n->op->once && n->region == REGION_MICRO && l && l->kind == LEAF_WEIGHT;
+    }
+}
+
 /* A node runs backward when a gradient arrives and one of its inputs wants one. */
 static void find_backward(struct plan *p)
 {
@@ -129,7 +139,7 @@ static bool may_repeat(const struct plan *p, const struct node *n)
 {
     const struct planned *at = &p->planned[n->id];
     return n->op->kind == OP_COMPUTE && n->region == REGION_MICRO && at->live && !n->output_of_graph && !at->joint &&
-           at->follows == NONE && !op_changes(n->op) && !n->op->in_place && !n->op->bridges;
+           at->follows == NONE && !at->once && !op_changes(n->op) && !n->op->in_place && !n->op->bridges;
 }
 
 static void find_recompute(struct plan *p)
@@ -241,8 +251,11 @@ static void count_calls(struct plan *p)
     for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_AHEAD) add_time(p, g->node[i], FORWARD, &c);
     p->n_ahead = p->n_order;
     c.rows = 0;
+    for (int i = 0; i < g->n; i++) if (p->planned[i].once) add_time(p, g->node[i], FORWARD, &c);
+    p->n_once = p->n_order;
     for (int i = 0; i < g->n; i++)
-        if (g->node[i]->region == REGION_MICRO && p->planned[i].follows == NONE && !p->planned[i].joint)
+        if (g->node[i]->region == REGION_MICRO && p->planned[i].follows == NONE && !p->planned[i].joint &&
+            !p->planned[i].once)
             add_time(p, g->node[i], FORWARD, &c);
     p->first_backward = p->end;
     p->n_forward = p->n_order;
@@ -265,6 +278,7 @@ static void count_calls(struct plan *p)
 void order_find(struct plan *p)
 {
     find_live(p);
+    find_once(p);
     find_backward(p);
     find_joint(p);
     find_recompute(p);

@@ -41,12 +41,9 @@ static void *address_in(struct plan *stage, int storage, int micro)
 
 /* ---- between neighbours ---- */
 
-static int home_of(const struct plan *p, int stage) { return p->graph->leaves->stages.home[stage]; }
-
-static struct parcel parcel_of(const struct plan *p, struct plan *stage, int storage, int micro, int home)
+static struct parcel parcel_of(const struct plan *p, struct plan *stage, int storage, int micro, struct stage_place to)
 {
-    return (struct parcel){ place_member(&comm_here()->place, OVER_PP, home), false,
-                            address_in(stage, storage, micro),
+    return (struct parcel){ place_at(&comm_here()->place, to.rank), false, address_in(stage, storage, micro),
                             plan_decl_bytes(p, stage->storage[storage].decl) };
 }
 
@@ -55,15 +52,15 @@ static void give(struct plan *p, struct plan *from, int what, int micro)
 {
     int to = from->part + (what == VALUES ? 1 : -1);
     const struct crossings *x = what == VALUES ? &from->outgoing : &from->incoming;
-    struct plan *neighbour = plan_chunk_of(p, to);
-    const struct crossings *its = !neighbour ? NULL : what == VALUES ? &neighbour->incoming : &neighbour->outgoing;
     if (to < 0 || to >= stages_of(p)) return;
+    struct stage_place there = pipeline_place(&p->schedule, to, from->first);
+    struct plan *neighbour = plan_chunk_at(p, there);
+    const struct crossings *its = !neighbour ? NULL : what == VALUES ? &neighbour->incoming : &neighbour->outgoing;
     for (int i = 0; i < x->n; i++) {
         int storage = crossing_storage(&x->crossing[i], what);
         if (storage == NONE) continue;
-        struct parcel out = parcel_of(p, from, storage, micro, home_of(p, to));
-        int boundary = what == VALUES ? from->part : to;
-        if (!neighbour) p->how.backend->give(p->state->device, &out, 2 * boundary + what);
+        struct parcel out = parcel_of(p, from, storage, micro, there);
+        if (!neighbour) p->how.backend->give(p->state->device, &out, channels_number(p, from, to, what));
         else
             p->how.backend->copy(p->state->device,
                                  address_in(neighbour, crossing_storage(&its->crossing[i], what), micro), out.data,
@@ -75,12 +72,14 @@ static void take(struct plan *p, struct plan *to, int what, int micro)
 {
     int from = to->part + (what == VALUES ? -1 : 1);
     const struct crossings *x = what == VALUES ? &to->incoming : &to->outgoing;
-    if (from < 0 || from >= stages_of(p) || plan_chunk_of(p, from)) return;
+    if (from < 0 || from >= stages_of(p)) return;
+    struct stage_place there = pipeline_place(&p->schedule, from, to->first);
+    if (plan_chunk_at(p, there)) return;
     for (int i = 0; i < x->n; i++) {
-        int storage = crossing_storage(&x->crossing[i], what), boundary = what == VALUES ? from : to->part;
+        int storage = crossing_storage(&x->crossing[i], what);
         if (storage == NONE) continue;
-        struct parcel in = parcel_of(p, to, storage, micro, home_of(p, from));
-        p->how.backend->take(p->state->device, &in, 2 * boundary + what);
+        struct parcel in = parcel_of(p, to, storage, micro, there);
+        p->how.backend->take(p->state->device, &in, channels_number(p, to, from, what));
     }
 }
 
@@ -116,10 +115,11 @@ static void weight(struct plan *p, struct plan *stage, int micro)
     release(stage, micro);
 }
 
+/* Of two copies of the model the first alone does them. */
 void pipe_forward(struct plan *p, int micro)
 {
     for (int stage = 0; stage < stages_of(p); stage++) {
-        struct plan *mine = plan_chunk_of(p, stage);
+        struct plan *mine = plan_chunk_at(p, pipeline_place(&p->schedule, stage, 0));
         if (!mine) continue;
         forward(p, mine, micro);
         release(mine, micro);
@@ -138,12 +138,25 @@ static void have_schedule(struct plan *p)
     if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, p->schedule.ranks, p->step.micros,
                       of->chunks, &e))
         comm_fail("train.ranks: %s", e.text);
+    for (int c = 0; c < p->n_chunks; c++) p->chunk[c]->first = pipeline_micros(&p->schedule, c).first;
+}
+
+/* What is carried of the last micro-batch is that of the copy of the model which does it. */
+static void forget_earlier(struct plan *p, struct plan *stage, int chunk)
+{
+    struct micros m = pipeline_micros(&p->schedule, chunk);
+    for (int i = 0; m.first + m.n < p->step.micros && i < stage->graph->n; i++) {
+        const struct node *n = stage->graph->node[i];
+        if (!stage->planned[i].here || !n->op->bridges || n->carry != CARRY_LAST) continue;
+        const struct storage *s = &stage->storage[stage->planned[i].value[0]];
+        p->how.backend->clear(p->state->device, plan_address(stage, s), plan_decl_bytes(p, s->decl));
+    }
 }
 
 void pipe_step(struct plan *p)
 {
     have_schedule(p);
-    const struct row *row = &p->schedule.rank[place_index(&comm_here()->place, OVER_PP)];
+    const struct row *row = &p->schedule.rank[place_along(&comm_here()->place)];
     for (int i = 0; i < row->n; i++) {
         const struct action *a = &row->action[i];
         struct plan *stage = p->chunk[a->chunk];
@@ -153,6 +166,7 @@ void pipe_step(struct plan *p)
         if (a->kind == ACTION_BACKWARD || a->kind == ACTION_WEIGHT) weight(p, stage, a->micro);
     }
     for (int c = 0; c < p->n_chunks; c++) {
+        forget_earlier(p, p->chunk[c], c);
         p->executed += p->chunk[c]->executed;
         p->chunk[c]->executed = 0;
     }

@@ -57,6 +57,10 @@ static void declare(struct plan *p, const struct node *n)
         p->storage[at->value[k]].phase = at->phase;
     }
     if (!at->here) return;
+    if (at->once) {
+        storage_extend(p, at->value[0], p->end);
+        p->storage[at->value[0]].once = true;
+    }
     int once_more = at->time[RECOMPUTE];
     for (int k = 0; k < n->n_out && once_more != NONE; k++)
         at->again[k] = storage_new(p, n->out[k], once_more, once_more);
@@ -146,10 +150,12 @@ static void live_through(struct plan *p, const struct node *n)
             storage_extend(p, output_storage(p, n, k, BACKWARD), at->time[BACKWARD]);
 }
 
-/* Whether another stage is on the same rank: what it gives may come before anybody takes it. */
+/* Whether another stage is on the same rank: what it gives may come before anybody takes it. Of two sides, each has one
+   of them. */
 static bool is_near(const struct plan *p, int stage)
 {
     const int *home = p->graph->leaves->stages.home;
+    if (place_group(&p->graph->leaves->here, OVER_SIDE) > 1) return false;
     return stage >= 0 && stage < p->graph->leaves->stages.n && home[stage] == home[p->part];
 }
 
@@ -426,6 +432,7 @@ static void plan_calls(struct plan *p)
         struct call c = pass == BACKWARD ? call_backward(p, n, written, &later) : call_new(p, n, pass);
         struct calls *to = n->region == REGION_UPDATE ? &p->update
                            : i < p->n_ahead           ? &p->ahead
+                           : i < p->n_once            ? &p->once
                            : i < p->n_forward         ? &p->forward
                                                       : &p->backward;
         if (to != &p->backward || i == p->n_forward || c.chain != chain_before(p, i)) add_whole(p, &whole);
@@ -510,7 +517,7 @@ int plan_fused(const struct plan *p, int first, int second)
 
 static size_t scratch_bytes(const struct plan *p)
 {
-    const struct calls *all[] = { &p->ahead, &p->forward, &p->backward, &p->weight, &p->update };
+    const struct calls *all[] = { &p->ahead, &p->once, &p->forward, &p->backward, &p->weight, &p->update };
     size_t most = 0;
     for (int k = 0; k < COUNT(all) && p->how.backend->scratch; k++)
         for (int i = 0; i < all[k]->n; i++) {
@@ -560,7 +567,7 @@ static void find_kept(struct plan *p)
     for (int i = 0; p->part >= 0 && i < p->n_storages; i++) {
         struct storage *s = &p->storage[i];
         bool outlives = s->kept || s->to >= p->end || (s->from < p->first_backward && s->to >= p->first_backward);
-        if (s->where == IN_ARENA && outlives) s->where = IN_SLOT;
+        if (s->where == IN_ARENA && outlives && !s->once) s->where = IN_SLOT;
     }
 }
 

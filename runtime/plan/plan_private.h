@@ -19,6 +19,7 @@ struct storage {
     bool gradient;
     enum bridge bridge;
     bool kept;    /* in a stage: it comes from another of this rank, at any time while its micro-batch is in flight */
+    bool once;                                              /* it is that of all micro-batches of a step */
     int phase, span;
     size_t offset;
     int from, to;
@@ -36,7 +37,7 @@ struct planned {
     int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS];
     int again[NODE_OUTS], resaved[NODE_SAVES];
     unsigned comes;                                         /* bits of the outputs that come from an earlier stage */
-    bool live, here, backward, joint, recompute, precedes;  /* here: this plan runs it */
+    bool live, here, backward, joint, recompute, once, precedes;    /* here: this plan runs it; once: a step */
     int follows, time[PASSES], chain[PASSES], phase;
 };
 
@@ -74,13 +75,14 @@ struct plan {
        computed by themselves; slots for micro-batches in flight, of so many bytes, and who holds them; and tensors
        that lie in them */
     struct crossings incoming, outgoing; struct calls weight;
+    int first;                                              /* of a stage, the micro-batch that it does first */
     int slots, *holds; size_t slot_bytes; char *slot_memory;
     int n_slotted; struct slotted { void **data; size_t offset; } *slotted;
     int first_backward, end;                                /* times: of the first backward call, after the last call */
-    int n_ahead, n_forward, n_order; struct entry { const struct node *node; enum pass pass; } *order;
+    int n_ahead, n_once, n_forward, n_order; struct entry { const struct node *node; enum pass pass; } *order;
     struct planned *planned; int n_storages, room; struct storage *storage;
     struct plan_report report;
-    struct calls ahead, forward, backward, update;
+    struct calls ahead, once, forward, backward, update;
     int n_seeds; struct seed { int storage; double weight; bool of_step; } *seed;
     struct state *state; bool borrows; char *memory, *carries;     /* borrows: the arena of another plan */
     void **separate;                                                /* or an allocation for each storage */
@@ -108,17 +110,19 @@ static inline struct leaf *plan_leaf_of(const struct node *n) { return n ? node_
 /* ---- pipelines ---- */
 
 static inline bool pipe_is(const struct plan *p) { return p->part == PART_REST; }      /* of a pipeline, of no stage */
-static inline struct plan *plan_chunk_of(const struct plan *p, int stage)       /* NULL: another rank has it */
+static inline struct plan *plan_chunk_at(const struct plan *p, struct stage_place at)       /* NULL: another rank's */
 {
-    for (int c = 0; c < p->n_chunks; c++) if (p->chunk[c]->part == stage) return p->chunk[c];
-    return NULL;
+    return at.rank == place_along(&p->graph->leaves->here) ? p->chunk[at.chunk] : NULL;
 }
 /* What crosses: values to the stage after, gradients to the one before. */
 enum { VALUES, GRADS };
 static inline int crossing_storage(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
 void cross_find(struct plan *p);                            /* what a stage and its neighbours exchange */
-int channels_slots(const struct plan *p, int stage);        /* of any rank's stage: for micro-batches in flight */
-size_t channels_bytes(const struct plan *p);                /* what the backend needs for them */
+/* Channels. slots: of any rank's stage, for micro-batches in flight, in the copy of the model that does this one. bytes:
+   what the backend needs. number: of what a stage and the one after or before it exchange. */
+int channels_slots(const struct plan *p, int stage, int micro);
+size_t channels_bytes(const struct plan *p);
+int channels_number(const struct plan *p, const struct plan *stage, int other, int what);
 void channels_open(const struct plan *p);
 void pipe_begin(struct plan *p);                            /* of a step: what no rank writes is nothing */
 void pipe_step(struct plan *p);                             /* all micro-batches, by the schedule */

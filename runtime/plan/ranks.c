@@ -37,8 +37,12 @@ static int ready_after(const struct plan *p, const struct leaf *weight)
     return 0;
 }
 
-/* The ranks whose gradients of a weight add up: those of other tokens, and of other stages that read it. */
-static unsigned adds_over(const struct leaf *l) { return (OVER_DATA | OVER_PP) & leaf_replicas(l); }
+/* The ranks whose gradients of a weight add up: those of other tokens or micro-batches, and of other stages or parts
+   of it. */
+static unsigned adds_over(const struct leaf *l)
+{
+    return (OVER_DATA | OVER_PIPELINE | l->read) & leaf_replicas(l);
+}
 
 /* From the last weight to the first: backward comes by them in about this order. A piece is of weights whose gradients
    add up over the same ranks. */
@@ -131,9 +135,9 @@ void ranks_reduce_ahead(struct plan *p)
 void ranks_reduce_carries(struct plan *p)
 {
     if (comm_here()->ranks == 1) return;
-    reduce(p, p->carries + p->aheads, p->sums - p->aheads, REDUCE_SUM, OVER_DATA | OVER_PP);
+    reduce(p, p->carries + p->aheads, p->sums - p->aheads, REDUCE_SUM, OVER_DATA | OVER_PIPELINE);
     reduce(p, p->carries + p->sums, p->maxes - p->sums, REDUCE_MAX, OVER_ALL);
-    reduce(p, p->carries + p->maxes, p->lasts - p->maxes, REDUCE_SUM, OVER_PP);
+    reduce(p, p->carries + p->maxes, p->lasts - p->maxes, REDUCE_SUM, OVER_PIPELINE);
     p->how.backend->meet(p->state->device);
 }
 

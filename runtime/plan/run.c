@@ -65,6 +65,7 @@ static void alloc_separately(struct plan *p)
 static void bind_all(struct plan *p)
 {
     bind_calls(p, &p->ahead);
+    bind_calls(p, &p->once);
     bind_calls(p, &p->forward);
     bind_calls(p, &p->backward);
     bind_calls(p, &p->weight);
@@ -171,17 +172,22 @@ static int run_next(struct plan *p, struct calls *calls, int at)
 }
 
 void plan_run_ahead(struct plan *p) { for (int i = 0; i < p->ahead.n; ) i += run_next(p, &p->ahead, i); }
-void plan_run_forward(struct plan *p) { for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i); }
+void plan_run_forward(struct plan *p)
+{
+    bool first = p->step.micro == p->first;
+    for (int i = 0; first && i < p->once.n; ) i += run_next(p, &p->once, i);
+    for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i);
+}
 
-static void put_betas(struct calls *calls, int micro)
+static void put_betas(struct calls *calls, bool first)
 {
     /* NULL for a forward call */
-    for (int i = 0; i < calls->n; i++) calls->call[i].args.beta = calls->call[i].beta[micro > 0];
+    for (int i = 0; i < calls->n; i++) calls->call[i].args.beta = calls->call[i].beta[!first];
 }
 
 void plan_run_weight(struct plan *p, int micro)
 {
-    put_betas(&p->weight, micro);
+    put_betas(&p->weight, micro == p->first);
     for (int i = 0; i < p->weight.n; ) i += run_next(p, &p->weight, i);
 }
 
@@ -191,7 +197,7 @@ void plan_run_backward(struct plan *p, int micro)
         p->how.backend->copy(p->state->device, plan_address(p, &p->storage[p->seed[i].storage]), plan_seed(p, i),
                              sizeof(real));
     }
-    put_betas(&p->backward, micro);
+    put_betas(&p->backward, micro == p->first);
     bool last = micro == p->step.micros - 1;
     for (int i = 0, bucket = 0; i < p->backward.n; ) {
         i += run_next(p, &p->backward, i);

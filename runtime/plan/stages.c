@@ -7,7 +7,7 @@ static int plan_stages(struct plan *p, struct err *e)
 {
     const struct place *here = &p->graph->leaves->here;
     const struct stages *of = &p->graph->leaves->stages;
-    int ranks = place_group(here, OVER_PP), me = place_index(here, OVER_PP);
+    int ranks = place_group(here, OVER_PIPELINE), me = place_along(here);
     p->table = arena_new();
     if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, ranks, of->micros, of->chunks, e))
         return err_prefix(e, "train.ranks: ");
@@ -17,7 +17,8 @@ static int plan_stages(struct plan *p, struct err *e)
         if (plan_part(&p->chunk[c], p->graph, p->how, pipeline_stage(&p->schedule, me, c), e)) return -1;
     for (int c = 0; c < p->n_chunks; c++) {
         struct plan *stage = p->chunk[c];
-        stage->slots = channels_slots(p, stage->part);
+        stage->first = pipeline_micros(&p->schedule, c).first;
+        stage->slots = channels_slots(p, stage->part, stage->first);
         p->report.arena += stage->report.arena + (size_t)stage->slots * stage->slot_bytes;
         p->report.forward_flops += stage->report.forward_flops;
         p->report.train_flops += stage->report.train_flops;

@@ -41,14 +41,18 @@ static int divide(struct session *s, struct division *d, struct err *e)
 static int find_stages(struct session *s, const struct division *d, struct err *e)
 {
     struct schedule schedule;
-    int ranks = place_group(&s->leaves->here, OVER_PP);
+    struct place at = s->leaves->here;
+    int ranks = place_group(&at, OVER_PIPELINE);
     if (ranks == 1) return 0;
     struct stages of = { .schedule = d->schedule, .chunks = d->chunks, .micros = s->train.micro };
     if (pipeline_make(&schedule, s->arena, (enum pipeline)d->schedule, ranks, of.micros, of.chunks, e))
         return err_prefix(e, "train.ranks.schedule: ");
     of.n = schedule.stages;
     of.home = arena_alloc(s->arena, (size_t)of.n * sizeof *of.home);
-    for (int stage = 0; stage < of.n; stage++) of.home[stage] = pipeline_place(&schedule, stage, 0).rank;
+    for (int stage = 0; stage < of.n; stage++) {
+        at.rank = place_at(&at, pipeline_place(&schedule, stage, 0).rank);
+        of.home[stage] = place_index(&at, OVER_PP);
+    }
     s->leaves->stages = of;
     return 0;
 }

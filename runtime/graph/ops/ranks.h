@@ -8,6 +8,8 @@
 #define RANK_OPS(X) \
     X(all_gather, (struct graph *g, struct node *x, unsigned over)) \
     X(regather, (struct graph *g, struct node *x, unsigned over)) \
+    X(all_columns, (struct graph *g, struct node *x, unsigned over)) \
+    X(own_part, (struct graph *g, struct node *w, unsigned over, int dim)) \
     X(all_reduce, (struct graph *g, struct node *x, unsigned over)) \
     X(reduce_gradient, (struct graph *g, struct node *x, unsigned over)) \
     X(exchange_counts, (struct graph *g, struct node *offsets, int64_t rows, unsigned over)) \
