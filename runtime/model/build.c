@@ -628,6 +628,7 @@ struct node *build_ids(struct build *b)
 const struct taken *build_take_enter(struct build *b, struct node *index, int64_t each)
 {
     struct graph *g = b->graph;
+    build_undivided(b, "a block that takes tokens out of whole ones");
     struct taken *p = arena_alloc(b->arena, sizeof *p);
     struct node *sorted = dispatch(g, index, 1, b->batch * each), *order = graph_result(g, sorted, 1),
                 *inverse = graph_result(g, sorted, 2), *at = view(g, order, SHAPE(b->batch, each)),         /* [B,C] */
@@ -673,6 +674,33 @@ struct node *build_rows(struct build *b, struct node *x)
     return view(b->graph, slice(b->graph, view(b->graph, x, whole), b->seq), rows);
 }
 
+/* ---- parts of sequences ---- */
+
+bool build_divides(const struct build *b)
+{
+    return b->mode != MODE_DECODE && place_group(&b->graph->leaves->here, OVER_CP) > 1;
+}
+
+struct node *build_sequences(struct build *b, struct node *x)
+{
+    if (!build_divides(b)) return x;
+    if (x->shape.dim[0] != b->tokens) x = view(b->graph, x, SHAPE(b->tokens));
+    return gather_sequences(b->graph, x, b->start, OVER_CP);
+}
+
+struct node *build_sequences_sum(struct build *b, struct node *x)
+{
+    return build_divides(b) ? all_reduce(b->graph, x, OVER_CP) : x;
+}
+
+void build_undivided(struct build *b, const char *what)
+{
+    int ranks = place_group(&b->graph->leaves->here, OVER_CP);
+    if (build_divides(b))
+        graph_fail(b->graph, "train.ranks.cp: %d: %s: ranks cannot divide sequences with %s; it must be 1", ranks,
+                   b->path, what);
+}
+
 /* ---- noise ---- */
 
 struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind)
@@ -680,6 +708,7 @@ struct node *build_noise(struct build *b, const char *name, struct node *like, e
     struct graph *g = b->graph;
     const char *path = build_path(b, name, "");
     if (b->mode != MODE_TRAIN) return NULL;
+    build_undivided(b, "noise, which is drawn by a token's place in its sequence");
     if (!b->noise_key) b->noise_key = inputs_node(g, "", INPUT_noise_key, b->batch, b->seq);
     if (b->own->pass) path = arena_text(b->arena, "pass%d.%s", b->own->pass, path);
     for (int i = 0; i < g->n; i++)
@@ -706,7 +735,7 @@ static double scheduled(const void *conf, double scale, int64_t step, int64_t st
 
 static struct node *control(struct build *b, const char *name, struct pick schedule, double scale)
 {
-    struct scheduled s = train_scheduled(schedule, b->train, b->seq);
+    struct scheduled s = train_scheduled(schedule, b->train, b->context);
     return graph_control(b->graph, name, (struct control){ scheduled, &s, sizeof s, scale });
 }
 
