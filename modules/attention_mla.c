@@ -162,7 +162,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *v = raised(b, c, kv.value, v_up);          /* [T,H,M], of these tokens */
     struct attention a = {
-        .start = kv.start ? kv.start : build_present(b, b->start, (double)b->context),      /* fill sees nothing */
+        .start = kv.start ? kv.start : build_seen(b),
         .pos = kv.pos ? kv.pos : b->pos, .sink = build_sink(b, c->sink, u, c->heads),
         .rel = build_position_bias(b, u, c->heads),
         .scale = build_sharpness(b) / sqrt(c->nope_dim + c->rope_dim),

@@ -46,6 +46,10 @@ static inline struct node *rank_moved(struct graph *g, int op, struct node *x, i
 #define COUNTS(experts, name, room) \
     exchange_counts(g, count_in(g, SHAPE(along_ep(experts) + 1), name), along_ep(room), OVER_EP)
 
+/* Of documents that begin with their sequences. */
+static inline int32_t begins(int64_t i) { return 0 * (int32_t)i; }
+#define SEQUENCES(x, batch, seq, over) gather_sequences(g, x, count_in(g, SHAPE(batch, seq), begins), over)
+
 #define RANK_CASES(CASE) \
     CASE(all_gather, small, all_gather(g, act_in(g, 3, 5), OVER_EP)) \
     CASE(all_gather, large, all_gather(g, real_in(g, 70, 4, 40), OVER_ALL)) \
@@ -55,6 +59,9 @@ static inline struct node *rank_moved(struct graph *g, int op, struct node *x, i
     CASE(all_reduce, large, all_reduce(g, act_in(g, 70, 4, 40), OVER_ALL)) \
     CASE(reduce_gradient, odd, reduce_gradient(g, act_in(g, 37, 133), OVER_EP)) \
     CASE(reduce_gradient, large, reduce_gradient(g, act_in(g, 70, 160), OVER_ALL)) \
+    CASE(gather_sequences, small, SEQUENCES(real_in(g, 6, 5), 3, 2, OVER_EP)) \
+    CASE(gather_sequences, odd, SEQUENCES(act_in(g, 35, 3, 13), 5, 7, OVER_EP)) \
+    CASE(gather_sequences, large, SEQUENCES(act_in(g, 68, 160), 2, 34, OVER_ALL)) \
     CASE(exchange_counts, one, COUNTS(1, one_offset, 5)) \
     CASE(exchange_counts, few, COUNTS(FEW, few_offsets, 15)) \
     CASE(exchange_counts, many, COUNTS(MANY, many_offsets, 5 * MANY)) \

@@ -701,6 +701,11 @@ void build_undivided(struct build *b, const char *what)
                    b->path, what);
 }
 
+struct node *build_seen(struct build *b)
+{
+    return build_present(b, b->start, (double)(build_divides(b) ? b->context : b->seq));
+}
+
 /* ---- noise ---- */
 
 struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind)

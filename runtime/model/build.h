@@ -349,6 +349,8 @@ bool build_divides(const struct build *b);
 struct node *build_sequences(struct build *b, struct node *x);
 struct node *build_sequences_sum(struct build *b, struct node *x);
 void build_undivided(struct build *b, const char *what);
+/* Where documents begin, as attention reads it: rows that only fill up see nothing. I32 [B,S] */
+struct node *build_seen(struct build *b);
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise build_sequences, for I32 ids
    with what lies ahead of them. window: the positions that are read back, as a mask gives them; 0: all. */
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);

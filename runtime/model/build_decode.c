@@ -88,7 +88,7 @@ struct cached build_cached_in(struct build *b, const char *name, struct node *x,
 
 struct node *build_state(struct build *b, const char *name, struct shape one, int64_t back)
 {
-    build_undivided(b, "what reads a state that earlier tokens left behind");
+    build_undivided(b, "what passes from token to token, as in convolutions, memories and running means");
     if (b->mode != MODE_DECODE || !in_part(b)) return NULL;
     struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->rewind + back } };
     for (int i = 0; i < one.rank; i++) shape.dim[2 + i] = one.dim[i];
