@@ -169,7 +169,8 @@ refused 'a pipeline of 8 stages, and the model has' 3 2 --ranks pp=2 --set train
 refused 'ranks cannot divide matrices of an optimizer that does not take values one by one' 3 2 --ranks tp=2
 refused 'sequences of 33 tokens (seq) cannot be divided among 2 ranks: 1 are left over' 3 2 --ranks cp=2 --set seq=33
 while read -r says set; do
-    refused "ranks cannot divide sequences with $(echo "$says" | tr _ ' ')" 3 2 --ranks cp=2 --only base --set $set </dev/null
+    says=$(echo "$says" | tr _ ' ')
+    refused "ranks cannot divide sequences with $says" 3 2 --ranks cp=2 --only base --set $set </dev/null
 done <<'END'
 what_passes_from_token_to_token conv=short
 what_passes_from_token_to_token ffn.router.logits=running_mean

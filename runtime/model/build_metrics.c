@@ -13,6 +13,11 @@ struct node *build_present(struct build *b, struct node *x, double value)
     return b->present ? mask_rows(b->graph, x, present(b), value) : x;
 }
 
+struct node *build_seen(struct build *b)
+{
+    return build_present(b, b->start, (double)(build_divides(b) ? b->context : b->seq));
+}
+
 /* How many, over all pieces. */
 static struct node *present_count(struct build *b)
 {
