@@ -135,6 +135,37 @@ static void reduce_gradient_backward(const struct args *a) { add_gradients(a, 0)
 
 TWIN(reduce_gradient, reduce_gradient_forward, reduce_gradient_backward);
 
+/* ---- gather_sequences: the whole of sequences of which each rank has a part;  dx as of all_gather ---- */
+
+/* Parts [R,C] of so many bytes to [C,R]. */
+static void swap_parts(const struct args *a, const void *from, void *to, int64_t rows, int64_t columns, size_t bytes)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++)
+            copy(a, (char *)to + (size_t)(c * rows + r) * bytes, (const char *)from + (size_t)(r * columns + c) * bytes,
+                 bytes);
+}
+
+static void gather_sequences_forward(const struct args *a)
+{
+    int64_t ranks = ((const struct over_attr *)a->attr)->ranks, sequences = a->in[1].shape.dim[0];
+    size_t bytes = bytes_of(&a->in[0]);
+    exchange_even(a, over_of(a), a->in[0].data, 0, a->work[0].data, bytes);
+    swap_parts(a, a->work[0].data, a->out[0].data, ranks, sequences, bytes / (size_t)sequences);
+}
+
+static void gather_sequences_backward(const struct args *a)
+{
+    int64_t ranks = ((const struct over_attr *)a->attr)->ranks, sequences = a->in[1].shape.dim[0];
+    size_t bytes = bytes_of(&a->in[0]);
+    if (!a->din[0].data) return;
+    swap_parts(a, a->dout[0].data, a->work[1].data, sequences, ranks, bytes / (size_t)sequences);
+    exchange_even(a, over_of(a), a->work[1].data, bytes, a->work[0].data, bytes);
+    add_parts(a, &a->work[0], sum_of(a, 0), shape_count(a->in[0].shape));
+}
+
+TWIN(gather_sequences, gather_sequences_forward, gather_sequences_backward);
+
 /* ---- exchange_counts: rows for each expert of each rank, and from each rank for each expert of this one ---- */
 
 /* start[i] = the sum of count(0) .. count(i-1), for i in [0,n]; by one block. */

@@ -159,7 +159,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     q = tempered(b, finish(b, c, "q", q), temperature);     /* [T,H,W] */
     struct node *bias = tempered(b, build_position_bias(b, u, all), temperature);               /* [T,H,R] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
-    struct node *start = kv.start ? kv.start : build_present(b, b->start, (double)b->seq);  /* fill sees nothing */
+    struct node *start = kv.start ? kv.start : build_seen(b);
     struct attending a = { .u = u, .from = u, .attention = {
         .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = kv.pos ? kv.pos : b->pos,
         .sink = build_sink(b, c->sink, u, all), .rel = bias,

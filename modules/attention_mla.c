@@ -162,7 +162,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *v = raised(b, c, kv.value, v_up);          /* [T,H,M], of these tokens */
     struct attention a = {
-        .start = kv.start ? kv.start : build_present(b, b->start, (double)b->seq),      /* fill sees nothing */
+        .start = kv.start ? kv.start : build_seen(b),
         .pos = kv.pos ? kv.pos : b->pos, .sink = build_sink(b, c->sink, u, c->heads),
         .rel = build_position_bias(b, u, c->heads),
         .scale = build_sharpness(b) / sqrt(c->nope_dim + c->rope_dim),
@@ -173,8 +173,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
         a.values = c->kv_rank;
     } else {
         a.q = beside(b, q, q_rope);                         /* [T,H,N+P] */
-        a.k = keys(b, c, &kv, k_up);
-        a.v = v;
+        a.k = build_sequences(b, keys(b, c, &kv, k_up));    /* [T,H,N+P], of parts [B,C,H,N+P] */
+        a.v = build_sequences(b, v);
     }
     struct node *heads = c->keys.module->keys(b, c->keys, &(struct attending){ a, u, from });    /* or of latents, R */
     observe(b, c, heads);

@@ -88,6 +88,7 @@ static struct node *loads(struct build *b, const struct conf *c, const struct ro
     struct node *counts = count_chosen(g, choices(b, c, r), r->experts, t->parts,
                                        c->scope == SEQUENCE ? b->batch : 1, t->once),
                 *all = graph_result(g, counts, 1);
+    if (c->scope == SEQUENCE) counts = build_sequences_sum(b, counts), all = build_sequences_sum(b, all);
     return c->scope == GLOBAL ? load_before(b, t, counts, all) : load_of(g, t, counts, all);
 }
 

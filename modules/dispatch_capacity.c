@@ -67,6 +67,7 @@ static void drop(struct build *b, const struct conf *c, struct routing *r, doubl
 {
     struct graph *g = b->graph;
     int computed = r->experts - r->idle;
+    build_undivided(b, "dispatch = 'capacity', whose factor is of the tokens of each");
     bool ramps = c->start > 0 && b->mode == MODE_TRAIN;
     struct ramp ramp = { factor, c->start, c->hold, c->until, r->k, (double)b->seq, r->experts };
     int64_t most = (int64_t)room_of(&ramp, ramps && c->start > factor ? c->start : factor);

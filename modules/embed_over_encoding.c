@@ -57,6 +57,7 @@ static struct node *build(struct build *b, struct pick self, int ahead)
     struct node *token = embed(g, table, ahead ? shift(g, b->ids, ahead) : b->ids);     /* [T,D] */
 
     struct node *history = build_cached(b, "ids", b->ids, 0);   /* [B,S], in decode [B,C] */
+    struct node *ids = watch ? build_sequences(b, b->ids) : NULL, *start = watch ? build_sequences(b, b->start) : NULL;
     struct node *row[TABLES_MAX], *rate[TABLES_MAX];
     int64_t rows = c->rows - 1;
     for (int i = 0; i < grams->n; i++) {
@@ -67,7 +68,8 @@ static struct node *build(struct build *b, struct pick self, int ahead)
         struct ngram_attr gram = { .order = grams->value[i], .vocab = b->vocab, .rows = rows, .hash = c->hash };
         struct node *index = ngram(g, history, b->start, b->pos, gram);                         /* [B,S] */
         row[i] = embed(g, rows_of, ahead ? shift(g, index, ahead) : index);    /* [T,width] */
-        if (watch) rate[i] = view(g, collision_rate(g, b->ids, b->start, index, grams->value[i]), SHAPE(1, 1));
+        if (watch) rate[i] = view(g, collision_rate(g, ids, start, build_sequences(b, index), grams->value[i]),
+                                  SHAPE(1, 1));
     }
     if (watch)
         build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "", BETTER_LOWER,

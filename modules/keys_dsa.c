@@ -111,6 +111,7 @@ static struct node *build(struct build *b, struct pick self, const struct attend
     struct graph *g = b->graph;
     struct attention at = a->attention, whole = at;
     struct node *score = NULL;
+    build_undivided(b, "keys = 'dsa', whose index is of all keys that a token sees");
     int source = b->layer - b->layer % c->share;
     bool shared = b->layer < b->layers && b->layer != source;
     if (shared) {

@@ -26,6 +26,7 @@ static struct node *build(struct build *b, struct pick self, const struct attend
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct attention at = a->attention, whole;
+    build_undivided(b, "keys = 'moba', whose blocks are counted from where a document begins");
     int64_t all = ((b->mode == MODE_DECODE ? b->context : b->seq) + c->size - 1) / c->size;
     struct block_topk choice = { .q = at.q, .k = at.k, .start = at.start, .pos = at.pos, .block = c->size,
                                  .window = at.window, .chunk = at.chunk,

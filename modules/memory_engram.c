@@ -46,6 +46,7 @@ static struct node *looked_up(struct build *b, struct pick self)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
+    build_undivided(b, "memory = 'engram', whose convolution passes from token to token");
     int64_t layer = others_before(b, self), prime = build_prime(c->rows);
     struct node *history = build_cached(b, "ids", build_ids(b), 0), *row[ORDERS * HEADS], *rate[ORDERS];    /* [B,S] */
     struct ngram_attr gram = { .vocab = b->vocab, .hash = HASH_XOR, .by0 = factor(b, layer, 0),

@@ -2,7 +2,7 @@
 #include "model/module.h"
 #include "plan/pipeline.h"
 
-struct conf { int dp, ep, nodes, tp, pp, schedule, chunks, zero; double room; int spare, spare_every; };
+struct conf { int dp, ep, nodes, tp, cp, pp, schedule, chunks, zero; double room; int spare, spare_every; };
 static const struct param params[] = {
     INT(struct conf, dp, 0, 0, 65536, "rank",
         "among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here"),
@@ -15,6 +15,9 @@ static const struct param params[] = {
     INT(struct conf, tp, 1, 1, 65536, "rank",
         "among which heads of attention and hidden values of dense and shared feed-forwards are divided, of the same "
         "tokens"),
+    INT(struct conf, cp, 1, 1, 65536, "rank",
+        "among which the tokens of each sequence are divided, in parts that follow each other: keys and values of all "
+        "of it go to all of them"),
     INT(struct conf, pp, 1, 1, 1024, "rank",
         "among which layers are divided, by what they cost: micro-batches pass through them (pipeline)"),
     CHOICE(struct conf, schedule, PIPELINE_1F1B, PIPELINES, "the order in which a pipeline's ranks do them"),
@@ -50,11 +53,11 @@ static struct division division(struct pick self)
 {
     const struct conf *c = self.conf;
     struct mesh mesh = { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep / c->nodes, [AXIS_NODES] = c->nodes,
-                                   [AXIS_TP] = c->tp, [AXIS_PP] = c->pp } };
+                                   [AXIS_TP] = c->tp, [AXIS_CP] = c->cp, [AXIS_PP] = c->pp } };
     return (struct division){ mesh, c->room, c->zero, c->schedule, c->chunks, c->spare, c->spare_every };
 }
 
 const struct module ranks_grid = {
-    .slot = SLOT_RANKS, .name = "grid", .about = "ranks by axes: data, experts, heads and hidden values, layers",
+    .slot = SLOT_RANKS, .name = "grid", .about = "ranks by axes: data, experts, heads, tokens, layers",
     .conf_size = sizeof(struct conf), .params = params, .check = check, .division = division,
 };

@@ -26,6 +26,8 @@ static void build(struct build *b, struct pick self, struct routing *r)
         return;
     }
     build_needs_text(b, "base");
+    if (c->scope == SEQUENCE)
+        build_undivided(b, "select = 'base', whose scope = 'sequence' assigns the tokens of each");
     r->index = assign(g, r->key_logits, (struct assign_attr){ c->scope == BATCH ? 1 : b->batch, c->rounds, c->eps });
     build_metric(b, "router_plan_rounds", graph_result(g, r->index, 1), "", BETTER_NONE,
                  "rounds that the assignment of a micro-batch took");

@@ -44,6 +44,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
+    build_undivided(b, "select = 'expert_choice', whose experts choose among the tokens of each");
     double share = c->capacity * (double)(b->seq * r->k) / r->experts;
     int64_t each = (int64_t)fmin(share_up(share), (double)b->seq);
     struct node *key = build_present(b, r->key, -INFINITY);                                     /* [T,E] */

@@ -22,6 +22,8 @@ static void build(struct build *b, struct pick self, struct routing *r)
     struct node *key = r->key;
     if (b->mode == MODE_TRAIN) {
         build_needs_text(b, "sinkhorn");
+        if (c->scope == SEQUENCE)
+            build_undivided(b, "select = 'sinkhorn', whose scope = 'sequence' has a plan for each");
         int64_t groups = c->scope == BATCH ? 1 : b->batch;
         struct transport_attr a = { .groups = groups, .iterations = c->iterations, .row = 1,
                                     .column = (double)(key->shape.dim[0] / groups) / r->experts,

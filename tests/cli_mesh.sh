@@ -53,12 +53,46 @@ mesh 4 'pp=2 ep=2' --set train.ranks.schedule=dualpipev
 mesh 4 'pp=2 dp=2' --set train.ranks.schedule=dualpipev --set train.ranks.zero=3
 mesh 4 'pp=4' --set train.ranks.schedule=dualpipe --set train.micro=8 --set train.monitors=weights
 mesh 2 'tp=2' --set train.monitors=weights
+mesh 4 'cp=4'
+mesh 4 'cp=2 ep=2' --set train.ranks.zero=2 --set train.micro=2
+mesh 4 'cp=2 pp=2' --set train.ranks.schedule=zb_v
 leaves 0 "$sluice" run study.lua --out adamw --set train.optim=adamw --progress none
 plain adamw
 reference=adamw
 mesh 2 'tp=2' --set train.optim=adamw --set train.monitors=spectral
 mesh 4 'ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2
 mesh 4 'pp=2 tp=2' --set train.optim=adamw --set train.ranks.schedule=zb_v
+mesh 4 'cp=2 tp=2' --set train.optim=adamw --set train.micro=4
+if [ "${SLUICE_FULL:-}" ]; then
+    mesh 4 'cp=2 dp=2' --set train.optim=adamw --set train.micro=2
+    mesh 2 'cp=2' --set train.optim=adamw --set train.ranks.zero=3
+fi
+
+# ---- parts of sequences: masks, positions, sources of keys, losses of each sequence; the same bits again ----
+cat >parts.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = {
+    base = { ["attention.mask"] = { "window", size = 5 }, position = "relative", ["attention.sink"] = "token" },
+    welm = { attention = { "mla", heads = 2, kv_rank = 16, rope_dim = 8, nope_dim = 16, value_dim = 16,
+                           mask = { "chunk", size = 7 } },
+             ["head.mtp"] = { "parallel", heads = 2 }, memory = "bigram" },
+  },
+  base = sl.extend(require "tiny", { ["ffn.balance"] = { { "switch_aux", scope = "sequence" } } }),
+  train = { steps = 4, batch = 8, micro = 2, eval_every = 2, eval_tokens = 512, eval_seq = 64,
+            optim = { "adamw", lr = 2e-3 } },
+}
+LUA
+leaves 0 "$sluice" run parts.lua --out whole --progress none
+plain whole
+for out in parts again; do
+    leaves 0 ranks 2 "$sluice" run parts.lua --out $out --ranks cp=2 --progress none
+    plain $out
+done
+look equal parts/s again/s
+near=$(look near whole/s parts/s 1e-5)
+echo "cp=2 of other modules: losses differ from one rank's by $near"
 
 # ---- the same bits again, and on with another mesh ----
 both="--only base --set train.steps=40 --set train.ranks.schedule=dualpipe"
@@ -78,7 +112,7 @@ leaves 0 ranks 4 "$sluice" resume torn/s --only base --ranks 'pp=2 ep=2' --progr
 look equal calm/s torn/s checkpoints
 leaves 4 ranks 2 "$sluice" resume other/s --only base --ranks 'ep=2' --progress none
 says 'its bits may differ'
-leaves 0 ranks 2 "$sluice" resume other/s --only base --ranks 'ep=2' --mix --progress none
+leaves 0 ranks 2 "$sluice" resume other/s --only base --ranks 'cp=2' --mix --progress none
 for study in calm other; do mv $study/s/base-* $study/s/base; done
 near=$(look near calm/s other/s 1e-4)
 echo "killed: the same mesh goes on with the same bits, another within $near"
@@ -138,4 +172,18 @@ refused 'it needs an even number, half for each direction; 6 would do' 3 2 --ran
 refused 'a pipeline of 8 stages, and the model has' 3 2 --ranks pp=2 --set train.ranks.schedule=interleaved \
     --set train.ranks.chunks=4
 refused 'ranks cannot divide monitored heads' 3 2 --ranks tp=2 --set train.monitors=attention
+refused 'sequences of 33 tokens (seq) cannot be divided among 2 ranks: 1 are left over' 3 2 --ranks cp=2 --set seq=33
+while read -r says set; do
+    says=$(echo "$says" | tr _ ' ')
+    refused "ranks cannot divide sequences with $says" 3 2 --ranks cp=2 --only base --set $set </dev/null
+done <<'END'
+what_passes_from_token_to_token conv=short
+what_passes_from_token_to_token ffn.router.logits=running_mean
+keys_=_'moba' attention.keys=moba
+keys_=_'dsa' attention.keys=dsa
+dispatch_=_'capacity' ffn.dispatch=capacity
+noise,_which_is_drawn_by ffn.router.noise=normal
+memory_=_'engram' memory=engram
+train.record, train.record=true
+END
 refused 'train.ranks.room leaves room for' 7 2 --ranks ep=2 --set train.ranks.room=1 --only welm

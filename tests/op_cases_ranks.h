@@ -57,6 +57,9 @@ static inline int32_t rows_in_turn(int64_t i) { return i % 17 == 3 ? -1 : (int32
 static inline int32_t two_places(int64_t i) { return (int32_t)(i < 7 ? 2 * i : 5 * (i - 7) % 12); }
 /* Copies of experts of which each rank has three. */
 static inline int32_t some_copies(int64_t i) { return (int32_t)((5 * i + 4) % along_ep(FEW)); }
+/* Of documents that begin with their sequences. */
+static inline int32_t begins(int64_t i) { (void)i; return 0; }
+#define SEQUENCES(x, batch, seq, over) gather_sequences(g, x, count_in(g, SHAPE(batch, seq), begins), over)
 
 #define RANK_CASES(CASE) \
     CASE(choose_nodes, some, choose_nodes(g, count_in(g, SHAPE(70, 4), some_experts), \
@@ -88,6 +91,9 @@ static inline int32_t some_copies(int64_t i) { return (int32_t)((5 * i + 4) % al
     CASE(all_reduce, large, all_reduce(g, act_in(g, 70, 4, 40), OVER_ALL)) \
     CASE(reduce_gradient, odd, reduce_gradient(g, act_in(g, 37, 133), OVER_EP)) \
     CASE(reduce_gradient, large, reduce_gradient(g, act_in(g, 70, 160), OVER_ALL)) \
+    CASE(gather_sequences, small, SEQUENCES(real_in(g, 6, 5), 3, 2, OVER_EP)) \
+    CASE(gather_sequences, odd, SEQUENCES(act_in(g, 35, 3, 13), 5, 7, OVER_EP)) \
+    CASE(gather_sequences, large, SEQUENCES(act_in(g, 68, 160), 2, 34, OVER_ALL)) \
     CASE(exchange_counts, one, COUNTS(1, one_offset, 5)) \
     CASE(exchange_counts, few, COUNTS(FEW, few_offsets, 15)) \
     CASE(exchange_counts, many, COUNTS(MANY, many_offsets, 5 * MANY)) \

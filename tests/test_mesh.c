@@ -188,6 +188,37 @@ static void collectives(void)
     }
 }
 
+/* Of BATCH sequences each rank of a group has N / BATCH tokens. Where value i of a part lies in the whole. */
+enum { BATCH = 3 };
+static int64_t in_whole(int part, int64_t i)
+{
+    int64_t each = N / BATCH * D;
+    return (i / each * 2 + part) * each + i % each;
+}
+
+static double part_gradient(int rank, int64_t i)
+{
+    double sum = 0;
+    for (int k = 0; k < 2; k++) sum += (double)number(peer(rank, k), in_whole(rank % 2, i), 1);
+    return sum;
+}
+
+static void sequences(void)
+{
+    struct net n = net_begin(N);
+    struct node *start = graph_input(n.graph, "start", DTYPE_I32, SHAPE(BATCH, N / BATCH)),
+                *y = gather_sequences(n.graph, n.x, start, OVER_EP);
+    net_run(&n, y);
+    double *out = values_of(&n, y, false), *dx = values_of(&n, n.x, true);
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; i < N * D; i++)
+            expect(out[in_whole(k, i)], (double)number(peer(comm_here()->rank, k), i, 0), "of whole sequences", i);
+    for (int64_t i = 0; i < N * D; i++) expect(dx[i], over_data(part_gradient, i), "a gradient of sequences", i);
+    free(out);
+    free(dx);
+    net_end(&n);
+}
+
 /* To the experts of others and back, through a square: x^2, whose gradient is 2 x t. Which experts: all, those of one
    rank alone, none. */
 static double squared_gradient(int rank, int64_t i) { return 2 * (double)(number(rank, i, 0) * number(rank, i, 1)); }
@@ -582,6 +613,7 @@ static int be_rank(void)
     }
     comm_divide(&(struct mesh){ .size = { [AXIS_EP] = 2, [AXIS_DP] = 2 } });
     collectives();
+    sequences();
     for (int how = 0; how < 3; how++) experts(how);
     for (int dim = 0; dim < 2; dim++) divided(dim);
     gathered(all_gather, "all_gather", 1 + MICROS);         /* and sums of parts, back */

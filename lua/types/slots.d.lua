@@ -1438,15 +1438,16 @@
 ---@field double_quant? boolean sizes of blocks are bytes, not floats: 4.127 bits a value, not 4.5; default true
 
 ---@alias sluice.ranks
----| "grid" # ranks by axes: data, experts, heads and hidden values, layers
+---| "grid" # ranks by axes: data, experts, heads, tokens, layers
 ---| sluice.ranks.grid
 
----ranks by axes: data, experts, heads and hidden values, layers
+---ranks by axes: data, experts, heads, tokens, layers
 ---@class sluice.ranks.grid
 ---@field [1]? "grid"
 ---@field dp? integer among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here; default 0, 0 … 65536
 ---@field ep? integer among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of their experts and come back; default 1, 1 … 65536
 ---@field tp? integer among which heads of attention and hidden values of dense and shared feed-forwards are divided, of the same tokens; default 1, 1 … 65536
+---@field cp? integer among which the tokens of each sequence are divided, in parts that follow each other: keys and values of all of it go to all of them; default 1, 1 … 65536
 ---@field pp? integer among which layers are divided, by what they cost: micro-batches pass through them (pipeline); default 1, 1 … 1024
 ---@field schedule? "gpipe"|"1f1b"|"interleaved"|"zb_h1"|"zb_v"|"dualpipe"|"dualpipev" the order in which a pipeline's ranks do them; default 1f1b
 ---@field chunks? integer of layers that a rank has where the schedule is interleaved; default 2, 2 … 64

@@ -636,6 +636,7 @@ struct node *build_ids(struct build *b)
 const struct taken *build_take_enter(struct build *b, struct node *index, int64_t each)
 {
     struct graph *g = b->graph;
+    build_undivided(b, "a block that takes tokens out of whole ones");
     struct taken *p = arena_alloc(b->arena, sizeof *p);
     struct node *sorted = dispatch(g, index, 1, b->batch * each), *order = graph_result(g, sorted, 1),
                 *inverse = graph_result(g, sorted, 2), *at = view(g, order, SHAPE(b->batch, each)),         /* [B,C] */
@@ -688,6 +689,7 @@ struct node *build_noise(struct build *b, const char *name, struct node *like, e
     struct graph *g = b->graph;
     const char *path = build_path(b, name, "");
     if (b->mode != MODE_TRAIN) return NULL;
+    build_undivided(b, "noise, which is drawn by a token's place in its sequence");
     if (!b->noise_key) b->noise_key = inputs_node(g, "", INPUT_noise_key, b->batch, b->seq);
     if (b->own->pass) path = arena_text(b->arena, "pass%d.%s", b->own->pass, path);
     for (int i = 0; i < g->n; i++)
@@ -714,7 +716,7 @@ static double scheduled(const void *conf, double scale, int64_t step, int64_t st
 
 static struct node *control(struct build *b, const char *name, struct pick schedule, double scale)
 {
-    struct scheduled s = train_scheduled(schedule, b->train, b->seq);
+    struct scheduled s = train_scheduled(schedule, b->train, b->context);
     return graph_control(b->graph, name, (struct control){ scheduled, &s, sizeof s, scale });
 }
 

@@ -13,7 +13,7 @@ struct build {
     struct graph *graph; struct arena *arena;
     enum mode mode;
     const struct model_conf *conf; const struct train_conf *train;   /* train: NULL outside MODE_TRAIN */
-    int64_t batch, seq, tokens, width, vocab, context;      /* context: cache length in decode, else seq */
+    int64_t batch, seq, tokens, width, vocab, context;      /* context: cache length in decode, else of a sequence */
     int64_t rewind;                                         /* positions that decoding can be rolled back */
     bool drafts;                                            /* in decode MTP blocks are built, outside it always */
     int64_t recorded;    /* sequences of a step, or of an evaluation, whose choices are kept; 0: none are */
@@ -353,8 +353,18 @@ void build_needs_text(struct build *b, const char *module);
    nothing is noisy. Its bits follow from the run's seed, the token's position in the run, column, path and name: a name
    is used once at a path. */
 struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind);
-/* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
-   that are read back, as a mask gives them; 0: all. */
+/* Where ranks divide sequences (context parallel) seq and tokens are those of this rank's part, and pos is where it
+   begins. build_sequences: of x [T,..] the whole sequences, [B,C,..]; I32 [B,S] likewise; where they are whole, x
+   itself. build_sequences_sum: the sum of what ranks have of their parts. build_undivided: an error where they are
+   parts, as what needs whole ones is built. */
+bool build_divides(const struct build *b);
+struct node *build_sequences(struct build *b, struct node *x);
+struct node *build_sequences_sum(struct build *b, struct node *x);
+void build_undivided(struct build *b, const char *what);
+/* Where documents begin, as attention reads it: rows that only fill up see nothing. I32 [B,S] */
+struct node *build_seen(struct build *b);
+/* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise build_sequences, for I32 ids
+   with what lies ahead of them. window: the positions that are read back, as a mask gives them; 0: all. */
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);
 /* The same of a mask that does not see all of the past: in decode a ring, of which no more is kept than is read back
    and b->rewind, and what of it a chunk reads, in order, with where in that chunk and documents begin. */

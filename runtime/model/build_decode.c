@@ -54,7 +54,10 @@ static struct node *room_for(struct build *b, const char *name, struct node *x, 
 
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window)
 {
-    if (b->mode != MODE_DECODE || !in_part(b)) return x;
+    if (build_divides(b) && x->dtype == DTYPE_I32)
+        return inputs_whole(b->graph, b->own->of, INPUT_ids, b->batch, b->context + b->blocks - b->layers);
+    if (b->mode != MODE_DECODE) return build_sequences(b, x);
+    if (!in_part(b)) return x;
     struct node *buffer = room_for(b, arena_text(b->arena, "%s.cache", name), x, b->context);
     buffer->leaf->window = window;
     return cache(b->graph, buffer, x, b->start, b->pos);
@@ -85,6 +88,7 @@ struct cached build_cached_in(struct build *b, const char *name, struct node *x,
 
 struct node *build_state(struct build *b, const char *name, struct shape one, int64_t back)
 {
+    build_undivided(b, "what passes from token to token, as in convolutions, memories and running means");
     if (b->mode != MODE_DECODE || !in_part(b)) return NULL;
     struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->rewind + back } };
     for (int i = 0; i < one.rank; i++) shape.dim[2 + i] = one.dim[i];
@@ -95,6 +99,7 @@ struct node *build_state(struct build *b, const char *name, struct shape one, in
 
 struct node *build_entries(struct build *b, const char *name, struct shape one, int64_t m)
 {
+    build_undivided(b, "windows of tokens that are pooled");
     if (b->mode != MODE_DECODE || !in_part(b)) return NULL;
     struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->context < m ? 1 : b->context / m } };
     for (int i = 0; i < one.rank; i++) shape.dim[2 + i] = one.dim[i];
@@ -142,13 +147,24 @@ struct kv build_kv_of(struct build *b, int source, struct node *from, struct pro
 
 /* ---- blocks of multi-token prediction ---- */
 
-/* In decode what a block looks ahead to is given to it: it has all rows. */
+/* The input of the token so many positions on, [B,S]. */
+static struct node *ahead_of(struct build *b, enum input input, int ahead)
+{
+    return inputs_ahead(b->graph, b->own->of, input, ahead, b->batch, b->seq);
+}
+
+/* In decode, and where ranks divide sequences, what a block looks ahead to is given to it: it has all rows, of which
+   there the last only fill up. */
 void build_block_enter(struct build *b)
 {
     int ahead = part_of(b);
     b->own->whole = (struct whole){ b->seq, b->start, b->present };
     build_enter(b, "mtp.%d", ahead - 1);
     if (b->mode == MODE_DECODE) return;
+    if (build_divides(b)) {
+        b->present = ahead_of(b, INPUT_present, ahead);
+        return;
+    }
     int64_t seq = b->seq - ahead;
     if (b->present) b->present = slice(b->graph, shift(b->graph, b->present, ahead), seq);
     b->start = slice(b->graph, b->start, seq);
@@ -189,7 +205,8 @@ void build_further(struct build *b, struct node *h, struct node *head_weight, do
         build_keep(b, b->layer, "logits", build_logits(b, h, head_weight));
         return;
     }
-    struct node *target = slice(g, shift(g, b->target, ahead), b->seq),
+    struct node *target = build_divides(b) ? ahead_of(b, INPUT_target, ahead)
+                                           : slice(g, shift(g, b->target, ahead), b->seq),
                 *loss = build_cross_entropy(b, h, head_weight, target);                         /* [T] */
     build_keep(b, b->layer, "head.loss", loss);
     build_token_loss(b, "mtp", loss, ahead, weight);
@@ -200,14 +217,15 @@ void build_further(struct build *b, struct node *h, struct node *head_weight, do
 struct node *build_embedded(struct build *b, int ahead)
 {
     struct pick tokens = b->conf->embed;
-    if (b->mode != MODE_DECODE) return tokens.module->embed(b, tokens, ahead);
-    struct node *ids = b->ids, *pos = b->pos;
+    if (b->mode != MODE_DECODE && !build_divides(b)) return tokens.module->embed(b, tokens, ahead);
+    struct node *ids = b->ids, *pos = b->pos, *start = b->start;
     if (!in_part(b)) return tokens.module->embed(b, tokens, 0);
-    const char *of = arena_text(b->arena, "%sahead.%d.", b->own->of, ahead);
-    b->ids = inputs_node(b->graph, of, INPUT_ids, b->batch, b->seq);
-    b->pos = inputs_node(b->graph, of, INPUT_pos, b->batch, b->seq);
+    b->ids = ahead_of(b, INPUT_ids, ahead);
+    b->pos = ahead_of(b, INPUT_pos, ahead);
+    if (build_divides(b)) b->start = ahead_of(b, INPUT_start, ahead);
     struct node *x = tokens.module->embed(b, tokens, 0);
     b->ids = ids;
     b->pos = pos;
+    b->start = start;
     return x;
 }

@@ -335,6 +335,7 @@ static bool is_only(struct build *b, const char *what, struct node *x)
 struct node *build_choices(struct build *b, int64_t k)
 {
     if (b->mode == MODE_DECODE) return NULL;
+    build_undivided(b, "choices that another run made");
     struct node *index = inputs_choices(b->graph, b->metric_prefix, b->layer, b->tokens, k);        /* [T,K] */
     return is_only(b, "router.replayed", index) ? index : b->graph->poison;
 }
@@ -343,6 +344,7 @@ struct node *build_choices(struct build *b, int64_t k)
 static void record(struct build *b, struct node *index)
 {
     struct graph *g = b->graph;
+    if (b->recorded) build_undivided(b, "train.record, which keeps the choices of whole ones");
     if (b->recorded == 0 || !is_only(b, "router.recorded", index)) return;
     if (!b->place) b->place = inputs_node(g, "", INPUT_place, b->batch, b->seq);
     build_metric_as(b, "router_choices", place_rows(g, index, b->place, b->recorded, b->seq), "expert", CARRY_SUM,

@@ -13,6 +13,11 @@ struct node *build_present(struct build *b, struct node *x, double value)
     return b->present ? mask_rows(b->graph, x, present(b), value) : x;
 }
 
+struct node *build_seen(struct build *b)
+{
+    return build_present(b, b->start, (double)(build_divides(b) ? b->context : b->seq));
+}
+
 /* How many, over all pieces. */
 static struct node *present_count(struct build *b)
 {
@@ -23,10 +28,14 @@ static struct node *present_count(struct build *b)
     return o->present_count;
 }
 
-/* Of a micro-batch of training, REAL [1]: the share of its rows that are there, or of one of them. */
+/* Of a micro-batch of training, REAL [1]: the share of its rows that are there, or of one of them; of whole sequences,
+   also where ranks divide them. */
 static struct node *present_share(struct build *b)
 {
-    return clamp(b->graph, mean_rows(b->graph, present(b)), 1 / (double)b->tokens, 1);
+    int ranks = build_divides(b) ? place_group(&b->graph->leaves->here, OVER_CP) : 1;
+    struct node *mean = build_sequences_sum(b, mean_rows(b->graph, present(b)));
+    if (ranks > 1) mean = scale(b->graph, mean, 1.0 / ranks);
+    return clamp(b->graph, mean, 1 / ((double)b->tokens * ranks), 1);
 }
 
 static bool fills(const struct build *b) { return b->present && b->mode == MODE_TRAIN; }
@@ -47,7 +56,8 @@ struct node *build_without_fill(struct build *b, struct node *mean, double each)
 
 void build_needs_text(struct build *b, const char *module)
 {
-    if (fills(b))
+    if (fills(b) && !b->train->answers) build_undivided(b, "an MTP block whose router shares experts out evenly");
+    else if (fills(b))
         graph_fail(b->graph, "%s: the data has answers, and windows that are filled up: '%s' shares experts out evenly "
                              "among all rows of a window, also those that only fill it up", b->path, module);
 }
@@ -114,7 +124,9 @@ struct node *build_token_weights(struct build *b, int ahead)
 {
     struct graph *g = b->graph;
     struct node *own = b->weight ? graph_leaf(g, b->weight->leaf) : NULL, *all = own;           /* [B,S] */
-    for (int k = 1; k <= ahead; k++) all = mul(g, all, shift(g, own, k));
+    for (int k = 1; k <= ahead; k++)
+        all = mul(g, all, build_divides(b) ? inputs_ahead(g, b->own->of, INPUT_weight, k, b->batch, b->seq)
+                                           : shift(g, own, k));
     return view(g, slice(g, all, b->seq), SHAPE(b->tokens));
 }
 
@@ -152,10 +164,12 @@ void build_position_losses(struct build *b, struct node *x)
     if (b->mode != MODE_EVAL) return;
     int64_t trained = b->conf->seq, pieces = trained < PIECES ? trained : PIECES;
     while (trained % pieces) pieces--;
-    int64_t length = trained / pieces, n = (b->seq + length - 1) / length;
-    struct node *w = build_token_weights(b, 0);
-    struct node *sum = sum_by_position(g, mul(g, x, w), b->start, n, length),                   /* [n] */
-                *count = sum_by_position(g, w, b->start, n, length);
+    int64_t length = trained / pieces, n = (b->context + length - 1) / length;
+    struct node *w = build_token_weights(b, 0), *start = build_sequences(b, b->start),
+                *part = build_sequences(b, mul(g, x, w)), *weights = build_sequences(b, w);
+    struct shape all = SHAPE(shape_count(start->shape));
+    struct node *sum = sum_by_position(g, view(g, part, all), start, n, length),                /* [n] */
+                *count = sum_by_position(g, view(g, weights, all), start, n, length);
     probe(b, "position_loss", "nat/token", BETTER_LOWER,
           arena_text(b->arena, "loss of tokens by their position in the document, %lld a value", (long long)length),
           position_mean(b, sum, count, 0, 0));

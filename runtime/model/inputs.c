@@ -116,3 +116,66 @@ void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int m
     INPUTS(STAGE)
     if (mode == MODE_DECODE) stage_rings(s, l, micro, micros, in);
 }
+
+/* ---- parts of sequences ---- */
+
+static const char ahead_of[] = "%sahead.%d.", whole_of[] = "%swhole.";
+
+struct node *inputs_ahead(struct graph *g, const char *of, enum input input, int ahead, int64_t batch, int64_t length)
+{
+    return inputs_node(g, arena_text(g->arena, ahead_of, of, ahead), input, batch, length);
+}
+
+struct node *inputs_whole(struct graph *g, const char *of, enum input input, int64_t batch, int64_t seq)
+{
+    return inputs_node(g, arena_text(g->arena, whole_of, of), input, batch, seq);
+}
+
+/* Values of tokens [from, from + length) of each sequence, 0 beyond its end. */
+static void cut_values(void *to, const void *values, size_t one, const struct sequence_part *p)
+{
+    int64_t there = p->seq - p->from < p->length ? p->seq - p->from : p->length;
+    for (int64_t b = 0; b < p->batch; b++) {
+        memcpy((char *)to + (size_t)(b * p->length) * one, (const char *)values + (size_t)(b * p->seq + p->from) * one,
+               (size_t)(there < 0 ? 0 : there) * one);
+    }
+}
+
+/* Where presence is not given all are there, which are told of what lies ahead alone. */
+static void stage_cut(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
+                      const struct inputs *whole, struct sequence_part p, const char *of)
+{
+    struct inputs in = inputs_new(p.batch, p.length);
+    for (int64_t i = 0; i < p.batch * p.length; i++)
+        in.weight[i] = in.present[i] = p.from + i % p.length < p.seq;
+    cut_values(in.ids, whole->ids, sizeof *in.ids, &p);
+    cut_values(in.start, whole->start, sizeof *in.start, &p);
+    cut_values(in.target, whole->target, sizeof *in.target, &p);
+    cut_values(in.weight, whole->weight, sizeof *in.weight, &p);
+    if (whole->present) cut_values(in.present, whole->present, sizeof *in.present, &p);
+    memcpy(in.noise_key, whole->noise_key, (size_t)(2 * p.batch) * sizeof *in.noise_key);
+    *in.place = *whole->place;
+    *in.pos = (int32_t)p.from;
+    in.of = of;
+    struct inputs staged = in;
+    if (!whole->present && of == whole->of) staged.present = NULL;
+    inputs_stage(s, l, mode, micro, micros, &staged);
+    inputs_free(in);
+}
+
+void inputs_stage_part(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
+                       const struct inputs *whole, struct sequence_part part)
+{
+    char of[64];
+    stage_cut(s, l, mode, micro, micros, whole, part, whole->of);
+    for (int k = 1; k <= part.ahead; k++) {
+        struct sequence_part later = part;
+        later.from += k;
+        snprintf(of, sizeof of, ahead_of, whole->of, k);
+        stage_cut(s, l, mode, micro, micros, whole, later, of);
+    }
+    snprintf(of, sizeof of, whole_of, whole->of);
+    part.from = 0;
+    part.length = part.seq + part.ahead;
+    stage_cut(s, l, mode, micro, micros, whole, part, of);
+}

@@ -9,18 +9,20 @@
 struct state;
 
 /* The graphs that read an input. noise_key is read by what draws noise alone, place by what records choices: training
-   graphs ask for it, of place evaluations too; of present where data has answers. */
+   graphs ask for it, of place evaluations too; of present where data has answers, of pos where ranks divide
+   sequences. */
 enum { IN_TRAIN = 1 << MODE_TRAIN, IN_EVAL = 1 << MODE_EVAL, IN_DECODE = 1 << MODE_DECODE, ASKED = 8,
        ASKED_EVAL = 16 };
 
 /* name, dtype, shape, graphs. ids and start are filled by who has tokens; target and weight by who has their
-   successors, a corpus; present by what fills up windows, an evaluation's last batch for instance; pos by a decoder. */
+   successors, a corpus; present by what fills up windows, an evaluation's last batch for instance; pos by a decoder, or
+   by inputs_stage_part. */
 #define INPUTS(X) \
     X(ids,       I32,  SHAPE(batch, seq), IN_TRAIN | IN_EVAL | IN_DECODE) \
     /* position in its sequence at which the token's document begins; 0 for the document that it opens in */ \
     X(start,     I32,  SHAPE(batch, seq), IN_TRAIN | IN_EVAL | IN_DECODE) \
-    /* positions that precede this chunk in the caches */ \
-    X(pos,       I32,  SHAPE(1),          IN_DECODE) \
+    /* positions that precede this chunk in the caches; or this rank's part in its sequences */ \
+    X(pos,       I32,  SHAPE(1),          IN_DECODE | ASKED | ASKED_EVAL) \
     X(target,    I32,  SHAPE(batch, seq), IN_TRAIN | IN_EVAL) \
     /* 0 where the target lies in another document or does not count, else 1 */ \
     X(weight,    REAL, SHAPE(batch, seq), IN_TRAIN | IN_EVAL) \
@@ -60,6 +62,14 @@ struct ring_nodes inputs_ring(struct graph *g, const char *of, struct ring_view 
 /* To the leaves that the graphs of a mode read, as state_stage does; what is NULL stays as it was. */
 void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
                   const struct inputs *in);
+
+/* Where ranks divide sequences: tokens [from, from + length) of the `seq` of each; what MTP blocks look ahead to, as
+   inputs_ahead names it, up to `ahead` tokens on, 0 beyond the end; and of the sequences `ids`, with as many more. */
+struct sequence_part { int64_t batch, seq, from, length; int ahead; };
+void inputs_stage_part(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
+                       const struct inputs *whole, struct sequence_part part);
+struct node *inputs_ahead(struct graph *g, const char *of, enum input input, int ahead, int64_t batch, int64_t length);
+struct node *inputs_whole(struct graph *g, const char *of, enum input input, int64_t batch, int64_t seq);
 
 /* Choices that are imposed on a layer's tokens: I32 [T,K], -1: none, filled by who has a record of them. router: ""
    or "attention_", as before the names of its metrics. */

@@ -245,6 +245,7 @@ static void build_inputs(struct build *b)
 #define READ(name, dtype, shape, graphs) \
     if ((graphs) & 1 << b->mode) b->name = inputs_node(b->graph, b->own->of, INPUT_##name, b->batch, b->seq);
     INPUTS(READ)
+    if (build_divides(b)) b->pos = inputs_node(b->graph, b->own->of, INPUT_pos, b->batch, b->seq);
     if (b->train && b->train->answers) b->present = inputs_node(b->graph, b->own->of, INPUT_present, b->batch, b->seq);
     b->own->pos = b->pos;
     build_at(b, -1);
@@ -300,9 +301,13 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     if (train) own.optim = train->optim;
     own.needs_whole = train && (!module_traits(train->optim).elementwise || train->constraint.module->constrain);
     if (train && mode != MODE_DECODE) own.monitors = train->monitors;
+    int parts = mode == MODE_DECODE ? 1 : place_group(&g->leaves->here, OVER_CP);
+    if (size.seq % parts != 0)
+        return graph_fail(g, "train.ranks.cp: sequences of %lld tokens cannot be divided among %d ranks: take a "
+                             "multiple of %d", (long long)size.seq, parts, parts);
     struct build build = {
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,
-        .batch = size.batch, .seq = size.seq, .tokens = size.batch * size.seq, .width = conf->d_model,
+        .batch = size.batch, .seq = size.seq / parts, .tokens = size.batch * size.seq / parts, .width = conf->d_model,
         .vocab = conf->vocab, .context = mode == MODE_DECODE ? size.context : size.seq, .rewind = size.rewind,
         .drafts = mode != MODE_DECODE || size.drafts,
         .recorded = recorded(train, mode, size.seq),

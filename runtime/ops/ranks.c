@@ -305,6 +305,64 @@ OP(reduce_gradient, .inputs = "x[..]", .outputs = "y[..]",
    .about = "x, of which each rank makes something else: the gradient is the sum over ranks of theirs",
    ATTR(reduce_gradient), .infer = reduced_infer, .gradient = true);
 
+/* ---- gather_sequences: the whole of sequences of which each rank has a part;  dx is the sum over ranks of their dy
+   of it ---- */
+
+VERB struct node *gather_sequences(struct graph *g, struct node *x, struct node *start, unsigned over)
+{
+    struct over_attr at = attr_of(g, over);
+    return graph_emit(g, &op_gather_sequences, &at, x, start);
+}
+
+/* What is exchanged lies by rank and then by sequence: what came, and in backward what goes. */
+static int gather_sequences_infer(struct node *n, struct err *e)
+{
+    const struct over_attr *at = n->attr;
+    struct shape x = n->in[0]->shape, start = n->in[1]->shape,
+                 whole = { .rank = 2, .dim = { start.dim[0], at->ranks * start.dim[1] } };
+    if (x.dim[0] != shape_count(start) || x.rank == SHAPE_RANK) {
+        char have[64], need[64];
+        return err_set(e, "rows %s are not those of sequences %s", shape_text(x, have), shape_text(start, need));
+    }
+    for (int i = 1; i < x.rank; i++) whole.dim[whole.rank++] = x.dim[i];
+    node_value(n, n->in[0]->dtype, whole);
+    node_work(n, n->in[0]->dtype, for_ranks(x, at->ranks));
+    node_work(n, n->in[0]->dtype, for_ranks(x, at->ranks));
+    return 0;
+}
+
+/* Parts [R,C] of so many bytes to [C,R]. */
+static void swap_parts(const char *from, char *to, int64_t rows, int64_t columns, size_t bytes)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++)
+            memcpy(to + (size_t)(c * rows + r) * bytes, from + (size_t)(r * columns + c) * bytes, bytes);
+}
+
+static void gather_sequences_forward(const struct args *a)
+{
+    int64_t ranks = ((const struct over_attr *)a->attr)->ranks, sequences = a->in[1].shape.dim[0];
+    size_t bytes = bytes_of(&a->in[0]);
+    exchange_even(over_of(a), a->in[0].data, 0, a->work[0].data, bytes);
+    swap_parts(a->work[0].data, a->out[0].data, ranks, sequences, bytes / (size_t)sequences);
+}
+
+static void gather_sequences_backward(const struct args *a)
+{
+    int64_t ranks = ((const struct over_attr *)a->attr)->ranks, sequences = a->in[1].shape.dim[0];
+    size_t bytes = bytes_of(&a->in[0]);
+    swap_parts(a->dout[0].data, a->work[1].data, sequences, ranks, bytes / (size_t)sequences);
+    exchange_even(over_of(a), a->work[1].data, bytes, a->work[0].data, bytes);
+    if (a->din[0].data) each(a, shape_count(a->in[0].shape), VALUES, add_incoming);
+}
+
+KERNELS(gather_sequences) = { gather_sequences_forward, gather_sequences_backward, NULL };
+OVER_ATTRIBUTES(gather_sequences);
+OP(gather_sequences, .inputs = "x:ANY[T,..] start:I32[B,S]", .outputs = "y:ANY[B,_,..]",
+   .about = "[B,W S,..]: the sequences of which each rank has S tokens, in the order of ranks; the gradient is the sum "
+            "over ranks of theirs. start: of documents, says how many sequences there are",
+   ATTR(gather_sequences), .infer = gather_sequences_infer, .gradient = true, .no_grad = 1u << 1);
+
 /* ---- exchange_counts: how many rows go to the experts of each rank, and come to this rank's ---- */
 
 /* Sorted by expert as op dispatch leaves them, the rows for each rank's experts lie together: E/W experts a rank. */

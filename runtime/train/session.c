@@ -168,18 +168,30 @@ void session_free(struct session *s)
     free(s);
 }
 
+/* Of these sequences the tokens that this rank has. */
+static void stage(struct session *s, enum mode mode, int micro, int micros, const struct inputs *in, int64_t seq)
+{
+    const struct place *here = &s->leaves->here;
+    int64_t ranks = place_group(here, OVER_CP), batch = mode == MODE_EVAL ? session_eval_size(s).batch : s->batch;
+    if (ranks == 1) inputs_stage(s->state, s->leaves, mode, micro, micros, in);
+    else
+        inputs_stage_part(s->state, s->leaves, mode, micro, micros, in, (struct sequence_part){
+            batch, seq, place_index(here, OVER_CP) * seq / ranks, seq / ranks,
+            model_blocks(&s->model) - model_passes(&s->model) });
+}
+
 void session_stage(struct session *s, int micro, const struct inputs *in)
 {
     struct inputs step = *in;
     if (!s->train.answers) step.present = NULL;             /* the leaf is an evaluation's alone */
-    inputs_stage(s->state, s->leaves, MODE_TRAIN, micro, s->train.micro, &step);
+    stage(s, MODE_TRAIN, micro, s->train.micro, &step, s->model.seq);
 }
 
 void session_put(struct session *s, const struct inputs *in)
 {
     struct inputs eval = *in;
     eval.of = session_eval_size(s).of;
-    inputs_stage(s->state, s->leaves, MODE_EVAL, 0, 1, &eval);
+    stage(s, MODE_EVAL, 0, 1, &eval, session_eval_size(s).seq);
 }
 
 static bool forward_parts(struct session *s, const struct evaluation *e, int parts, int64_t at_once)

@@ -12,6 +12,7 @@
     X(own_part, (struct graph *g, struct node *w, unsigned over, int dim)) \
     X(all_reduce, (struct graph *g, struct node *x, unsigned over)) \
     X(reduce_gradient, (struct graph *g, struct node *x, unsigned over)) \
+    X(gather_sequences, (struct graph *g, struct node *x, struct node *start, unsigned over)) \
     X(exchange_counts, (struct graph *g, struct node *offsets, int64_t rows, unsigned over)) \
     X(to_experts, (struct graph *g, struct node *x, struct node *counts)) \
     X(from_experts, (struct graph *g, struct node *y, struct node *counts, int64_t rows)) \
