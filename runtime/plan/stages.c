@@ -11,6 +11,7 @@ static int plan_stages(struct plan *p, struct err *e)
     p->table = arena_new();
     if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, ranks, of->micros, of->chunks, e))
         return err_prefix(e, "train.ranks: ");
+    size_t before = p->report.arena;
     p->n_chunks = p->schedule.chunks;
     p->chunk = arena_alloc(p->arena, (size_t)p->n_chunks * sizeof(struct plan *));
     const struct row *row = &p->schedule.rank[me];
@@ -29,6 +30,7 @@ static int plan_stages(struct plan *p, struct err *e)
         p->report.train_flops += stage->report.train_flops;
         p->report.forward_bytes += stage->report.forward_bytes;
     }
+    p->report.total += p->report.arena - before;
     return 0;
 }
 
