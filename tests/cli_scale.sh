@@ -1,6 +1,6 @@
 #!/bin/sh
-# Layouts that sluice plan simulates: sorted, as large as what is planned, as long as what is measured; and what cannot be
-# had is refused with its reason.
+# Layouts that sluice plan simulates: sorted, as large as what is planned, as long as what is measured; and what cannot
+# be had is refused with its reason.
 set -eu
 export LC_ALL=C
 sluice=$(realpath "$1")
@@ -66,6 +66,12 @@ here, time = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("here",
 ratio = here["layouts"][0]["step_seconds"] / time["time"]["baseline_step_seconds"]
 assert 1 / 2 < ratio < 2, ratio
 END
+
+# ---- the page has every key of a cluster's file ----
+
+for key in $(sed -n 's/^    [A-Z_]*(struct conf, \([a-z0-9_]*\), .*/\1/p' runtime/cli/cluster.c); do
+    grep -q "^|.*\`$key\`" docs/scale.md || fail "docs/scale.md does not name the key $key"
+done
 
 # ---- refused ----
 

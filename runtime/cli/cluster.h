@@ -3,7 +3,7 @@
 #define SLUICE_CLI_CLUSTER_H
 
 #include "backend/backend.h"
-#include "model/conf.h"
+#include "model/config.h"
 #include "plan/simulate.h"
 #include "study/study.h"
 

@@ -94,8 +94,16 @@ static bool move(int socket, char *data, size_t bytes, bool out)
 static double message_seconds(int socket, char *data, size_t bytes, int times)
 {
     double begin = clock_seconds();
-    for (int i = 0; i < times; i++) if (!move(socket, data, bytes, true) || !move(socket, data, bytes, false)) return NAN;
+    for (int i = 0; i < times; i++)
+        if (!move(socket, data, bytes, true) || !move(socket, data, bytes, false)) return NAN;
     return (clock_seconds() - begin) / (2 * times);
+}
+
+static bool answer(int socket, char *data, size_t bytes, int times)
+{
+    for (int i = 0; i < times; i++)
+        if (!move(socket, data, bytes, false) || !move(socket, data, bytes, true)) return false;
+    return true;
 }
 
 static int time_link(struct link *l, struct err *e)
@@ -105,11 +113,7 @@ static int time_link(struct link *l, struct err *e)
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, end)) return err_set(e, "socketpair: %s", strerror(errno));
     char *data = xcalloc(1, LARGE);
     pid_t child = fork();
-    if (child == 0) {
-        for (int i = 0; i < MANY; i++) if (!move(end[1], data, 1, false) || !move(end[1], data, 1, true)) _exit(1);
-        for (int i = 0; i < FEW; i++) if (!move(end[1], data, LARGE, false) || !move(end[1], data, LARGE, true)) _exit(1);
-        _exit(0);
-    }
+    if (child == 0) _exit(answer(end[1], data, 1, MANY) && answer(end[1], data, LARGE, FEW) ? 0 : 1);
     close(end[1]);
     double small = child > 0 ? message_seconds(end[0], data, 1, MANY) : NAN,
            large = isnan(small) ? NAN : message_seconds(end[0], data, LARGE, FEW);
@@ -137,8 +141,8 @@ int cluster_here(struct cluster **out, const struct variant *v, int devices, str
     time_ops(s, rates, &c->machine.step);
     session_free(s);
     c->memory = (double)backend_cpu.room() / devices;
-    snprintf(c->about, sizeof c->about, "ops as timed here in steps of %s on one thread, as if each device had a core of its "
-             "own; messages as between two processes, %.3g GB/s and %.3g us; memory: what is free, divided", v->name,
-             1e-9 * link.rate, 1e6 * link.latency);
+    snprintf(c->about, sizeof c->about, "ops as timed here in steps of %s on one thread, as if each device had a core "
+             "of its own; messages as between two processes, %.3g GB/s and %.3g us; memory: what is free, divided",
+             v->name, 1e-9 * link.rate, 1e6 * link.latency);
     return 0;
 }

@@ -19,7 +19,9 @@ static int schedule_of(const char *word)
 static int *number_of(struct layout *l, const char *key)
 {
     for (int a = 0; a < AXES; a++) if (!strcmp(axis_name[a], key)) return &l->mesh.size[a];
-    return !strcmp(key, "chunks") ? &l->chunks : !strcmp(key, "zero") ? &l->zero : !strcmp(key, "micro") ? &l->micro : NULL;
+    return !strcmp(key, "chunks") ? &l->chunks
+           : !strcmp(key, "zero") ? &l->zero
+           : !strcmp(key, "micro") ? &l->micro : NULL;
 }
 
 static int read_word(struct layout *l, const char *word, struct err *e)
@@ -37,8 +39,8 @@ static int read_word(struct layout *l, const char *word, struct err *e)
     }
     if (whole && !strcmp(key, "room") && atof(value) >= 0) { l->room = atof(value); return 0; }
     if (!number)
-        return err_set(e, "'%s': must be a key and its value, as ep=4%s; keys are dp, ep, tp, cp, pp, schedule, chunks, "
-                          "zero, micro, room", word, did_you_mean(nearest_name(key, keys), hint));
+        return err_set(e, "'%s': must be a key and its value, as ep=4%s; keys are dp, ep, tp, cp, pp, schedule, "
+                          "chunks, zero, micro, room", word, did_you_mean(nearest_name(key, keys), hint));
     if (!whole || n < 1) return err_set(e, "%s: must be at least 1", word);
     *number = n;
     return 0;
@@ -86,7 +88,8 @@ static int divisor_from(int n, int from)
 static void add_micros(struct search *s, struct layout l)
 {
     struct place any = { l.mesh, 0 };
-    int most = s->batch / place_group(&any, OVER_SEQUENCES), stages = place_group(&any, OVER_PP), times = stages > 1 ? 4 : 1;
+    int most = s->batch / place_group(&any, OVER_SEQUENCES), stages = place_group(&any, OVER_PP),
+        times = stages > 1 ? 4 : 1;
     if (s->said->micro != LAYOUT_FREE) { l.micro = s->said->micro; add(s, &l); return; }
     if (most < 1 || s->batch % place_group(&any, OVER_SEQUENCES)) { l.micro = s->micro; add(s, &l); return; }
     if (most % s->micro == 0 && s->micro >= stages) { l.micro = s->micro; add(s, &l); }

@@ -448,8 +448,8 @@ static enum code run(const struct call *c)
     if (scale_agrees(c)) return CODE_USAGE;
     if ((config != NULL) + (weights != NULL) + (map != NULL) + (devices != NULL) +
             (cli_flag(c, "time") || cli_flag(c, "roofline")) > 1)
-        return cli_usage(c, "--config, --weights, --map and --devices show one variant and nothing else: ask for one of "
-                            "them, without --time and --roofline");
+        return cli_usage(c, "--config, --weights, --map and --devices show one variant and nothing else: ask for one "
+                            "of them, without --time and --roofline");
     enum code code;
     struct study *s = script_study(c, false, &code);
     if (!s) return code;

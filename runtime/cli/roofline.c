@@ -140,8 +140,8 @@ enum code roofline_new(struct roofline **out, const struct study *s, const char 
     r->gpu = gpu_find(gpu);
     r->variant = v->name;
     enum code code = r->gpu ? model_step(v->config, r)
-                            : cli_fail(CODE_USAGE,
-                                       "--roofline %s: no data sheet of it is known; take a100, h100, h200 or h800", gpu);
+                            : cli_fail(CODE_USAGE, "--roofline %s: no data sheet of it is known; take a100, h100, h200 "
+                                                   "or h800", gpu);
     if (code) { roofline_free(r); *out = NULL; }
     return code;
 }

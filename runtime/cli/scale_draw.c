@@ -4,11 +4,14 @@
 #include "base/file.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { LEFT = 74, WIDTH = 1100, TOP = 92, ROW = 34, DEVICE = 20, LINK = 7, BOTTOM = 62 };
 static const struct { const char *name, *color; } work[WORKS] = {
-    [WORK_FORWARD] = { "forward", "#56B4E9" },            [WORK_BACKWARD] = { "backward, or gradient of inputs", "#0072B2" },
-    [WORK_WEIGHT] = { "gradient of weights", "#E69F00" }, [WORK_UPDATE] = { "update", "#CC79A7" },
+    [WORK_FORWARD] = { "forward", "#56B4E9" },
+    [WORK_BACKWARD] = { "backward, or gradient of inputs", "#0072B2" },
+    [WORK_WEIGHT] = { "gradient of weights", "#E69F00" },
+    [WORK_UPDATE] = { "update", "#CC79A7" },
     [WORK_TALK] = { "communication", "#D55E00" },
 };
 
@@ -22,19 +25,24 @@ static void write_text(FILE *to, double x, double y, const char *more, const cha
     fputs("</text>\n", to);
 }
 
-/* Less than a pixel's part is drawn with what follows it of its kind, if that is as near. */
+static void draw_segment(FILE *to, const struct segment *s, double y, double scale)
+{
+    double width = (s->to - s->from) * scale;
+    fprintf(to, "<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%d\" fill=\"%s\"%s/>\n", LEFT + s->from * scale, y,
+            fmax(width, 0.05), s->work == WORK_TALK ? LINK : DEVICE, work[s->work].color,
+            width > 2 ? " stroke=\"#ffffff\" stroke-width=\"0.6\"" : "");
+}
+
+/* What is narrower than a pixel is drawn with what follows it of its kind. */
 static void draw_lane(FILE *to, const struct lane *lane, bool link, double y, double scale)
 {
-    static const double least = 0.15;
     struct segment open = { -1, -1, WORKS };
     for (int i = 0; i <= lane->n; i++) {
         const struct segment *s = i < lane->n ? &lane->segment[i] : NULL;
         if (s && (s->work == WORK_TALK) != link) continue;
-        if (s && s->work == open.work && (s->from - open.to) * scale < least) { open.to = s->to; continue; }
-        if (open.work != WORKS)
-            fprintf(to, "<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%d\" fill=\"%s\"/>\n",
-                    LEFT + open.from * scale, y, fmax((open.to - open.from) * scale, 0.05), link ? LINK : DEVICE,
-                    work[open.work].color);
+        bool narrow = s && fmin(s->to - s->from, open.to - open.from) * scale < 1;
+        if (narrow && s->work == open.work && (s->from - open.to) * scale < 0.15) { open.to = s->to; continue; }
+        if (open.work != WORKS) draw_segment(to, &open, y, scale);
         if (s) open = *s;
     }
 }
@@ -68,8 +76,8 @@ static void draw_head(FILE *to, const struct scale *s, const struct trial *t, in
             LEFT + WIDTH + 24, height);
     snprintf(title, sizeof title, "%s on %d devices of %s: %s", s->variant, s->devices, s->cluster->name,
              layout_text(&t->layout, layout));
-    snprintf(facts, sizeof facts, "A model, not measured. A step of %.4g ms; idle %.1f %%, communication exposed %.1f %%, "
-                                  "hidden %.1f %%", 1e3 * t->step.seconds, 100 * t->step.idle,
+    snprintf(facts, sizeof facts, "A model, not measured. A step of %.4g ms; idle %.1f %%, communication exposed "
+                                  "%.1f %%, hidden %.1f %%", 1e3 * t->step.seconds, 100 * t->step.idle,
              100 * t->step.exposed / t->step.seconds, 100 * t->step.hidden / t->step.seconds);
     write_text(to, LEFT, 24, " font-size=\"15\" font-weight=\"bold\"", title);
     write_text(to, LEFT, 44, "", facts);
@@ -92,7 +100,7 @@ int scale_draw(const struct scale *s, const struct trial *t, const char *path, s
     draw_axis(to, t->step.seconds, end, scale);
     for (int q = 0; q < t->positions; q++) {
         double y = TOP + (double)q * ROW;
-        snprintf(name, sizeof name, t->positions > 1 ? "stage %d" : "a rank", q);
+        snprintf(name, sizeof name, t->positions > 1 ? "pp %d" : "a rank", q);
         write_text(to, LEFT - 10, y + 15, " text-anchor=\"end\"", name);
         draw_lane(to, &t->step.lane[q], false, y, scale);
         draw_lane(to, &t->step.lane[q], true, y + DEVICE + 1, scale);

@@ -63,9 +63,9 @@ void scale_print(const struct scale *s, int top, bool refused)
     print_fitting(s, top);
     print_large(s, top < 5 ? top : 5);
     print_refused(s, refused);
-    text_print(stdout, 0, 2, "\nidle: waiting for another stage; exposed: for what ranks tell each other within a step, "
-                             "hidden: beside calls; shares of the step of the mean rank. memory: of the rank that needs "
-                             "the most.\n");
+    text_print(stdout, 0, 2, "\nidle: waiting for another stage; exposed: for what ranks tell each other within a "
+                             "step, hidden: beside calls; shares of the step of the mean rank. memory: of the rank "
+                             "that needs the most.\n");
     text_print(stdout, 0, 2, "%s.\n", s->cluster->about);
 }
 

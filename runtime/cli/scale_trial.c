@@ -1,4 +1,4 @@
-/* A layout: the plans of one rank of each pipeline position, as if this process were it, and a walk over their calls. */
+/* A layout: the plans of one rank of each pipeline position, as if this process were it, and a walk over its calls. */
 #include "scale.h"
 #include "comm/comm.h"
 #include "plan/pipeline.h"

@@ -1,5 +1,5 @@
 /* The walk of one rank over its calls. A call waits for what it needs, then takes its time on the device; what it tells
-   others takes the time of the links: the rank waits for it there, or, with overlap, at the first call that needs it. */
+   others takes the time of the links: the rank waits for it there or, with overlap, at the first call that needs it. */
 #include "talk.h"
 #include "walked.h"
 
@@ -8,11 +8,9 @@
 
 /* ---- lanes ---- */
 
-void lane_add(struct lane *to, double from, double until, enum work work)
+static void add_segment(struct lane *to, double from, double until, enum work work)
 {
-    struct segment *last = to->n ? &to->segment[to->n - 1] : NULL;
     if (until <= from) return;
-    if (last && last->work == work && from - last->to < 1e-12) { last->to = until; return; }
     if (to->n == to->room) {
         to->room = 2 * to->room + 16;
         to->segment = xrealloc(to->segment, (size_t)to->room * sizeof *to->segment);
@@ -20,10 +18,17 @@ void lane_add(struct lane *to, double from, double until, enum work work)
     to->segment[to->n++] = (struct segment){ from, until, work };
 }
 
+void lane_add(struct lane *to, double from, double until, enum work work)
+{
+    struct segment *last = to->n ? &to->segment[to->n - 1] : NULL;
+    if (last && last->work == work && from - last->to < 1e-12) last->to = fmax(last->to, until);
+    else add_segment(to, from, until, work);
+}
+
 void lane_append(struct lane *to, const struct lane *from, double at, double scale)
 {
     for (int i = 0; i < from->n; i++)
-        lane_add(to, at + from->segment[i].from * scale, at + from->segment[i].to * scale, from->segment[i].work);
+        add_segment(to, at + from->segment[i].from * scale, at + from->segment[i].to * scale, from->segment[i].work);
 }
 
 /* ---- the clock ---- */
@@ -183,7 +188,8 @@ static struct walked_chunk walk_chunk(const struct plan *stage, const struct pla
         .input = walk_action(stage, &stage->backward, WORK_BACKWARD, here, m, micro),
         .weight = walk_action(stage, &stage->weight, WORK_WEIGHT, here, m, micro),
     };
-    c.up = talk_message(m, here->rank, place_member(here, OVER_PP, after), crossing_bytes(stage, &stage->outgoing, false));
+    c.up = talk_message(m, here->rank, place_member(here, OVER_PP, after),
+                        crossing_bytes(stage, &stage->outgoing, false));
     c.down = talk_message(m, here->rank, place_member(here, OVER_PP, before),
                           crossing_bytes(stage, &stage->incoming, true));
     return c;

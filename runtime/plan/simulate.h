@@ -20,7 +20,7 @@ struct machine {
 /* What a rank does at a time. A segment of TALK is of its link, others are of the device. */
 enum work { WORK_FORWARD, WORK_BACKWARD, WORK_WEIGHT, WORK_UPDATE, WORK_TALK, WORKS };
 struct segment { double from, to; enum work work; };
-struct lane { int n, room; struct segment *segment; };      /* those of the device in their order, so those of the link */
+struct lane { int n, room; struct segment *segment; };      /* the device's in their order, the link's in theirs */
 
 /* A rank's step, in stretches between which it may wait for others. */
 struct walked;

@@ -59,56 +59,46 @@ static void draw_action(struct lane *lane, const struct walked_chunk *c, enum ac
     if (whole || kind == ACTION_WEIGHT) lane_append(lane, &c->weight.lane, at, scale);
 }
 
-/* What is told within an action, and what of it the rank waits for. */
-static void account(struct position *p, const struct walked_chunk *c, enum action_kind kind, double waits)
+/* What an action takes, tells, and waits for, apart from others. */
+static struct stretch action_of(const struct walked_chunk *c, enum action_kind kind)
 {
-    const struct stretch *all[] = { &c->forward, &c->input, &c->weight };
-    for (int i = 0; i < COUNT(all); i++) {
-        bool in = i == 0 ? kind == ACTION_FORWARD
-                         : kind == ACTION_BACKWARD || kind == (i == 1 ? ACTION_INPUT : ACTION_WEIGHT);
-        if (!in) continue;
-        p->talks += all[i]->talks;
-        p->exposed += waits * all[i]->exposed;
+    struct stretch s = kind == ACTION_FORWARD ? c->forward : kind == ACTION_WEIGHT ? c->weight : c->input;
+    if (kind == ACTION_BACKWARD) {
+        s.seconds += c->weight.seconds;
+        s.talks += c->weight.talks;
+        s.exposed += c->weight.exposed;
     }
+    return s;
 }
 
-static double length_of(const struct walked_chunk *c, enum action_kind kind)
+/* An action, or two that run together, in which the calls of one hide what the other tells. */
+static int add_actions(struct sum *s, int q, const struct action *a, double at, double seconds)
 {
-    switch (kind) {
-    case ACTION_FORWARD: return c->forward.seconds;
-    case ACTION_INPUT: return c->input.seconds;
-    case ACTION_WEIGHT: return c->weight.seconds;
-    default: return c->input.seconds + c->weight.seconds;
+    const struct walked_chunk *chunk = s->rank[q]->chunk;
+    int n = 1 + a->with_next;
+    double apart = 0, exposed = 0;
+    for (int i = 0; i < n; i++) {
+        struct stretch own = action_of(&chunk[a[i].chunk], a[i].kind);
+        apart += own.seconds;
+        exposed += own.exposed;
+        s->at[q].talks += own.talks;
     }
+    s->at[q].exposed += fmax(0, exposed - (apart - seconds));
+    for (int i = 0; i < n && s->lane && apart > 0; i++) {
+        const struct walked_chunk *c = &chunk[a[i].chunk];
+        draw_action(&s->lane[q], c, a[i].kind, at, seconds / apart);
+        at += action_of(c, a[i].kind).seconds * seconds / apart;
+    }
+    return n;
 }
 
-/* Two that run together take less than apart where one's calls hide what the other tells. */
 static void add_row(struct sum *s, int q, const struct schedule *of, const struct timeline *t)
 {
     const struct row *row = &of->rank[q];
     const struct rank_time *time = &t->rank[q];
     struct position *p = &s->at[q];
-    for (int i = 0; i < row->n; i++) {
-        int n = 1 + row->action[i].with_next;
-        double apart = 0, saved, exposed = 0, waits = 1, at = p->now + time->start[i];
-        for (int k = i; k < i + n; k++) {
-            const struct walked_chunk *c = &s->rank[q]->chunk[row->action[k].chunk];
-            apart += length_of(c, row->action[k].kind);
-            struct position own = { 0 };
-            account(&own, c, row->action[k].kind, 1);
-            exposed += own.exposed;
-        }
-        saved = apart - (time->end[i] - time->start[i]);
-        if (exposed > 0) waits = fmax(0, 1 - saved / exposed);
-        for (int k = i; k < i + n; k++) {
-            const struct walked_chunk *c = &s->rank[q]->chunk[row->action[k].chunk];
-            double scale = apart > 0 ? (time->end[i] - time->start[i]) / apart : 0;
-            account(p, c, row->action[k].kind, waits);
-            if (s->lane) draw_action(&s->lane[q], c, row->action[k].kind, at, scale);
-            at += length_of(c, row->action[k].kind) * scale;
-        }
-        i += n - 1;
-    }
+    for (int i = 0; i < row->n; )
+        i += add_actions(s, q, &row->action[i], p->now + time->start[i], time->end[i] - time->start[i]);
     p->now += time->end[row->n - 1];
     p->busy += t->total - time->idle;
 }

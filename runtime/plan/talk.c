@@ -77,8 +77,8 @@ double talk_exchange(const struct machine *m, const struct place *here, struct t
     return to_all(m, spread_of(m, here, t.over), t.bytes);
 }
 
-/* Parts to those who add them up or pass them on, or from them to all; `bytes` is the whole. Within a machine first, and
-   then each rank its share of it between machines; or directly. */
+/* Parts to those who add them up or pass them on, or from them to all; `bytes` is the whole. Within a machine first,
+   and then each rank its share of it between machines; or directly. */
 static double in_parts(const struct machine *m, struct spread s, double bytes)
 {
     if (!m->two_level || s.machines == 1) return to_all(m, s, bytes / s.ranks);
@@ -92,8 +92,8 @@ double talk_reduce(const struct machine *m, const struct place *here, unsigned o
     return s.ranks == 1 || bytes == 0 ? 0 : 2 * in_parts(m, s, bytes);
 }
 
-/* What is small goes from one to all; else its parts go to all others, who pass them on. Of many leaves, which different
-   ranks give at once in two levels, each rank passes on as much as it gets. */
+/* What is small goes from one to all; else its parts go to all others, who pass them on. In two levels different ranks
+   give many leaves at once, so that each passes on as much as it gets. */
 double talk_broadcast(const struct machine *m, const struct place *here, unsigned over, double bytes)
 {
     enum { SMALL = 64 << 10 };

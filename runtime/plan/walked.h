@@ -15,13 +15,14 @@ struct walked_chunk { struct stretch forward, input, weight; double up, down; };
 struct walked {
     int micros;
     struct { enum pipeline kind; int ranks, chunks, here; } pipeline;       /* ranks 0: there is none */
-    struct stretch ahead, passes, sums;    /* passes: all micro-batches, where there is no pipeline; sums: of gradients */
+    /* passes: all micro-batches, where there is no pipeline; sums: of gradients, where there is one */
+    struct stretch ahead, passes, sums;
     struct walked_chunk *chunk;
     struct stretch carries, homes;
     int phases; struct stretch *update, *share;             /* [phases + 1], [phases] */
 };
 
-void lane_add(struct lane *to, double from, double until, enum work work);
+void lane_add(struct lane *to, double from, double until, enum work work);       /* goes on with one of its kind */
 void lane_append(struct lane *to, const struct lane *from, double at, double scale);
 
 #endif
