@@ -1,7 +1,7 @@
 #!/bin/sh
 # Does a step take as long as sluice plan --devices says? Runs of 4 ranks on this machine, each on a processor or
-# sharing one: what they compute and tell each other takes artificial time (SLUICE_PACE, SLUICE_LINK), in which they sleep.
-# Prints Markdown.
+# sharing one: what they compute and tell each other takes artificial time (SLUICE_PACE, SLUICE_LINK), in which they
+# sleep. Prints Markdown.
 set -eu
 
 usage() {
