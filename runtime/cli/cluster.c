@@ -96,10 +96,10 @@ static void describe(struct cluster *to, const struct conf *c, const char *path)
     snprintf(to->name, sizeof to->name, "%s", c->name);
     snprintf(to->about, sizeof to->about,
              "%s: %d devices in a machine, %s FLOP/s in bf16, %s in fp32, %s B/s; links of %.3g GB/s and %.3g us "
-             "inside a machine, %.3g GB/s and %.3g us between two; reached: %.3g of arithmetic, %.3g of memory, %.3g "
-             "of links", path, c->node, format_count(1e9 * c->bf16_gflops, bf16), format_count(1e9 * c->fp32_gflops, fp32),
-             format_count(1e9 * c->memory_gb_s, memory), c->inside_gb_s, c->inside_us, c->between_gb_s, c->between_us,
-             c->reached_arithmetic, c->reached_memory, c->reached_links);
+             "inside a machine, %.3g GB/s and %.3g us between two; reached: %.3g of arithmetic, %.3g of memory, "
+             "%.3g of links", path, c->node, format_count(1e9 * c->bf16_gflops, bf16),
+             format_count(1e9 * c->fp32_gflops, fp32), format_count(1e9 * c->memory_gb_s, memory), c->inside_gb_s,
+             c->inside_us, c->between_gb_s, c->between_us, c->reached_arithmetic, c->reached_memory, c->reached_links);
 }
 
 int cluster_read(struct cluster **out, const char *path, struct problems *problems, struct err *e)
