@@ -67,9 +67,15 @@ struct search {
     bool has[AXES];
 };
 
+static bool is_same(const struct layout *a, const struct layout *b)
+{
+    return !memcmp(&a->mesh, &b->mesh, sizeof a->mesh) && a->schedule == b->schedule && a->zero == b->zero &&
+           a->micro == b->micro;
+}
+
 static void add(struct search *s, const struct layout *l)
 {
-    for (int i = 0; i < s->all.n; i++) if (!memcmp(&s->all.layout[i], l, sizeof *l)) return;
+    for (int i = 0; i < s->all.n; i++) if (is_same(&s->all.layout[i], l)) return;
     if (s->all.n == s->all.room) {
         s->all.room = 2 * s->all.room + 64;
         s->all.layout = xrealloc(s->all.layout, (size_t)s->all.room * sizeof *l);
@@ -139,10 +145,8 @@ struct layouts layouts_all(const json_t *config, int devices, const struct layou
     struct search s = { .said = said, .batch = (int)config_integer(config, "train.batch"),
                         .micro = (int)config_integer(config, "train.micro"),
                         .chunks = (int)config_integer(config, "train.ranks.chunks") };
-    struct layout l;
-    memset(&l, 0, sizeof l);                                /* they are compared byte by byte */
-    l.schedule = l.chunks = l.zero = l.micro = LAYOUT_FREE;
-    l.room = said->room;
+    struct layout l = { .schedule = LAYOUT_FREE, .chunks = LAYOUT_FREE, .zero = LAYOUT_FREE, .micro = LAYOUT_FREE,
+                        .room = said->room };
     for (int a = 0; a < AXES; a++) s.has[a] = json_object_get(ranks, axis_name[a]) != NULL;
     add_axes(&s, l, 0, devices);
     return s.all;
