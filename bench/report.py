@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures the tables of docs/performance.md anew: python3 bench/report.py [WORDS...]
+"""Measures the tables of docs/performance.md and docs/scale.md anew: python3 bench/report.py [WORDS...]
 
 A table stands below the command that prints it, in a comment: <!-- measure: COMMAND --> ... <!-- end -->. Only those
 whose command has one of the words are measured, or all. Takes the better part of an hour; the machine must have
@@ -11,7 +11,6 @@ import subprocess
 import sys
 
 root = pathlib.Path(__file__).resolve().parent.parent
-page = root / "docs/performance.md"
 words = sys.argv[1:]
 
 
@@ -24,4 +23,7 @@ def measured(match):
     return f"{match[1]}\n{out.strip()}\n\n<!-- end -->"
 
 
-page.write_text(re.sub(r"(<!-- measure: (.*?) -->\n).*?<!-- end -->", measured, page.read_text(), flags=re.DOTALL))
+for name in "performance", "scale":
+    page = root / f"docs/{name}.md"
+    text = re.sub(r"(<!-- measure: (.*?) -->\n).*?<!-- end -->", measured, page.read_text(), flags=re.DOTALL)
+    page.write_text(text)

@@ -12,14 +12,14 @@ bad=0
 cat >"$work" <<'TABLE'
 base | | base child draw file float_log fp8 level memory mesh moments nf4 object param process regular
 base | | hashing shape terminal text
-graph    | base                      | attributes elementwise graph ops signature stages
+graph    | base                      | attributes elementwise filled graph ops signature stages
 comm     | base                      | comm
 backend  | base graph comm           | backend codes kernel quintic rounds
 cpu      | base graph backend        | gemm isa pool seen sort values vec_math
 cpu      |                           | isa/attend_decode isa/attend_entropy isa/attend_narrow isa/attend_sink
 cpu      |                           | isa/delta_rows isa/vector
 ops      | base graph comm backend cpu |
-plan     | base graph backend        | pipeline plan
+plan     | base graph backend        | pipeline plan simulate
 model    | base graph plan modules/list | build config inputs mapping model module registry training_graph
 data     | base model                | data
 store    | base                      | store
@@ -29,7 +29,7 @@ train    |                           | run safetensors start train trained trunk
 modules  | model/module plan/pipeline | list
 lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs stats views views_write
-cli      | base graph cpu model data store study train lua analysis | cli
+cli      | base graph comm backend cpu plan model data store study train lua analysis | cli
 main     | cli                       |
 cuda     | base graph comm backend   |
 TABLE

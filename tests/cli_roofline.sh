@@ -42,5 +42,5 @@ for precision in fp32 bf16; do
 done
 
 if plan --roofline abacus >/dev/null 2>"$work/error"; then fail "an unknown GPU is taken"; fi
-grep -q 'a100, h100 or h200' "$work/error" || fail "which GPUs are known is not said"
+grep -q 'a100, h100, h200 or h800' "$work/error" || fail "which GPUs are known is not said"
 echo "roofline: FLOPs, calls and the bytes of an update are those of the plan"

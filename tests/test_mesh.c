@@ -520,7 +520,7 @@ static void parts(struct shape whole, int dim, unsigned over, unsigned shard)
 enum { ROWS = 6, COLUMNS = 8 };
 
 /* Where value i of a rank's part lies in the whole. */
-static int64_t in_whole(int rank, int64_t i, int dim)
+static int64_t of_part(int rank, int64_t i, int dim)
 {
     int64_t half = rank % 2, n = dim ? COLUMNS / 2 : COLUMNS;
     return (dim ? i / n : half * ROWS / 2 + i / n) * COLUMNS + (dim ? half * n : 0) + i % n;
@@ -540,11 +540,11 @@ static void divided(int dim)
            want[ROWS * COLUMNS] = { 0 };
     int64_t width = shape_last(part->shape), wide = 2 * width;
     for (int i = 0; i < ROWS * COLUMNS / 2; i++) {
-        expect(y[i], (double)number(me, in_whole(me, i, dim), 0), "of a part, value", i);
-        for (int rank = 0; rank < RANKS; rank++) want[in_whole(rank, i, dim)] += (double)number(rank, i, 1);
+        expect(y[i], (double)number(me, of_part(me, i, dim), 0), "of a part, value", i);
+        for (int rank = 0; rank < RANKS; rank++) want[of_part(rank, i, dim)] += (double)number(rank, i, 1);
         for (int k = 0; k < 2; k++)
             expect(beside[i / width * wide + k * width + i % width],
-                   (double)number(peer(me, k), in_whole(peer(me, k), i, dim), 0), "of columns side by side, value", i);
+                   (double)number(peer(me, k), of_part(peer(me, k), i, dim), 0), "of columns side by side, value", i);
     }
     for (int i = 0; i < ROWS * COLUMNS; i++) expect(dx[i], want[i], "a gradient of parts", i);
     free(y);

@@ -11,7 +11,8 @@
 
 enum { MOST_RANKS = 8, MOST_MICROS = 20 };
 
-static const struct stage_cost unit = { 1, 2, 1, 1, 3, 1, 0 };
+#define COST(f, b, i, w, p) { .forward = f, .backward = b, .input = i, .weight = w, .pair = p }
+static const struct stage_cost unit = { .forward = 1, .backward = 2, .input = 1, .weight = 1, .pair = 3, .bytes = 1 };
 
 struct made { struct arena *arena; struct schedule s; struct timeline t; };
 
@@ -182,7 +183,7 @@ static void test_dualpipe_times(void **state)
         { PIPELINE_DUALPIPEV, 8, 20, 670, 580 },  { PIPELINE_DUALPIPE, 4, 8, 130, 0 },
         { PIPELINE_DUALPIPE, 8, 20, 330, 0 },
     };
-    static const struct stage_cost apart = { 5, 10, 5, 5, 15, 0, 0 }, overlapped = { 5, 10, 5, 5, 12, 0, 0 };
+    static const struct stage_cost apart = COST(5, 10, 5, 5, 15), overlapped = COST(5, 10, 5, 5, 12);
     for (int i = 0; i < COUNT(known); i++) {
         struct made m = timed(known[i].kind, known[i].ranks, known[i].micros, 0, apart);
         assert_true(m.t.total == known[i].apart);
@@ -251,10 +252,10 @@ static void test_peaks(void **state)
 static void idle_as_said(enum pipeline kind, int ranks, int micros, int chunks)
 {
     static const struct stage_cost
-        any[] = { { 3, 8, 5, 3, 10, 0, 0 }, { 4, 7, 3, 4, 9, 0, 0 }, { 2, 2, 1, 1, 3, 0, 0 } },
-        input_as_forward[] = { { 3, 5, 3, 2, 8, 0, 0 }, { 3, 5, 3, 2, 6, 0, 0 }, { 4, 8, 4, 4, 9, 0, 0 } },
-        weight_least[] = { { 3, 5, 3, 2, 8, 0, 0 }, { 3, 9, 6, 3, 12, 0, 0 }, { 5, 4, 2, 2, 9, 0, 0 } },
-        all_equal[] = { { 1, 2, 1, 1, 3, 0, 0 }, { 5, 10, 5, 5, 15, 0, 0 }, { 7, 14, 7, 7, 20, 0, 0 } };
+        any[] = { COST(3, 8, 5, 3, 10), COST(4, 7, 3, 4, 9), COST(2, 2, 1, 1, 3) },
+        input_as_forward[] = { COST(3, 5, 3, 2, 8), COST(3, 5, 3, 2, 6), COST(4, 8, 4, 4, 9) },
+        weight_least[] = { COST(3, 5, 3, 2, 8), COST(3, 9, 6, 3, 12), COST(5, 4, 2, 2, 9) },
+        all_equal[] = { COST(1, 2, 1, 1, 3), COST(5, 10, 5, 5, 15), COST(7, 14, 7, 7, 20) };
     bool dual = kind == PIPELINE_DUALPIPE || kind == PIPELINE_DUALPIPEV;
     const struct stage_cost *cost = dual ? input_as_forward : kind == PIPELINE_ZB_V ? all_equal :
                                     kind == PIPELINE_ZB_H1 ? weight_least : any;
@@ -280,7 +281,7 @@ static void test_bubbles(void **state)
 static void test_formulas(void **state)
 {
     (void)state;
-    static const struct stage_cost c = { 10, 21, 12, 9, 29, 0, 0 };
+    static const struct stage_cost c = COST(10, 21, 12, 9, 29);
     static const struct { enum pipeline kind; int ranks, micros, chunks; double bubble; } said[] = {
         { PIPELINE_GPIPE, 4, 7, 0, 3 * (10 + 21) },       { PIPELINE_1F1B, 4, 7, 0, 3 * (10 + 21) },
         { PIPELINE_INTERLEAVED, 4, 8, 3, 3 * (10 + 21) }, { PIPELINE_ZB_H1, 4, 7, 0, 3 * (10 + 21 - 2 * 9) },
@@ -401,10 +402,16 @@ static void test_latency(void **state)
 {
     (void)state;
     struct made m = make(PIPELINE_ZB_H1, 2, 2, 0);
-    const struct stage_cost cost[] = { { .forward = 1, .input = 2, .weight = 3, .bytes = 100, .waiting = 40 },
-                                       { .forward = 5, .input = 4, .weight = 2, .bytes = 10, .waiting = 15 } };
+    struct stage_cost cost[] = { { .forward = 1, .input = 2, .weight = 3, .bytes = 100, .waiting = 40 },
+                                 { .forward = 5, .input = 4, .weight = 2, .bytes = 10, .waiting = 15 } };
     struct err e;
     assert_int_equal(pipeline_time(&m.t, m.arena, &m.s, cost, 1, &e), 0);
+    double total = m.t.total;
+    cost[0].up = cost[1].down = 1;                          /* the same, by what stages tell */
+    assert_int_equal(pipeline_time(&m.t, m.arena, &m.s, cost, 0, &e), 0);
+    assert_true(m.t.total == total);
+    cost[0].down = cost[1].up = 100;                        /* to nobody */
+    assert_int_equal(pipeline_time(&m.t, m.arena, &m.s, cost, 0, &e), 0);
     see_row(&m, 0, "F0.0@0 F0.1@1 I0.0@12 W@14 I0.1@21 W@23");
     see_row(&m, 1, "F0.0@2 I0.0@7 F0.1@11 I0.1@16 W@20 W@22");
     assert_true(m.t.total == 26 && m.t.rank[0].idle == 14 && m.t.rank[0].gap == 14);

@@ -2,7 +2,7 @@
 #include "train/disk.h"
 #include "mapping_print.h"
 #include "roofline.h"
-#include "script.h"
+#include "scale_options.h"
 #include "stats.h"
 #include "train/start.h"
 #include "train/train.h"
@@ -24,7 +24,8 @@ static const struct option options[] = {
     { "map", 'm', "VARIANT", "what the tensors of a variant are made of that begins with another's" },
     { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" },
     { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, "
-                            "h200" },
+                            "h200, h800" },
+    SCALE_OPTIONS,
     { 0 }
 };
 
@@ -443,10 +444,12 @@ static enum code plan_study(const struct call *c, const struct study *s)
 static enum code run(const struct call *c)
 {
     const char *config = cli_value(c, "config", NULL), *weights = cli_value(c, "weights", NULL),
-               *map = cli_value(c, "map", NULL);
-    if ((config != NULL) + (weights != NULL) + (map != NULL) + (cli_flag(c, "time") || cli_flag(c, "roofline")) > 1)
-        return cli_usage(c, "--config, --weights and --map show one variant and nothing else: ask for one of them, "
-                            "without --time and --roofline");
+               *map = cli_value(c, "map", NULL), *devices = cli_value(c, "devices", NULL);
+    if (scale_agrees(c)) return CODE_USAGE;
+    if ((config != NULL) + (weights != NULL) + (map != NULL) + (devices != NULL) +
+            (cli_flag(c, "time") || cli_flag(c, "roofline")) > 1)
+        return cli_usage(c, "--config, --weights, --map and --devices show one variant and nothing else: ask for one "
+                            "of them, without --time and --roofline");
     enum code code;
     struct study *s = script_study(c, false, &code);
     if (!s) return code;
@@ -455,6 +458,7 @@ static enum code run(const struct call *c)
     if (variant < 0) code = CODE_USAGE;
     else if (config) print_sorted(s->variant[variant].config);
     else if (weights) print_weights(s->variant[variant].config, cli_flag(c, "json"));
+    else if (devices) code = scale_study(c, s);
     else if (map) code = mapping_print(s, variant, cli_flag(c, "json"));
     else {
         study_trunks(s);

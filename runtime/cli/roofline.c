@@ -2,18 +2,13 @@
    both at the peaks of the data sheet. Williams 2009 (Roofline). */
 #include "roofline.h"
 #include "bench.h"
+#include "gpu.h"
 #include "graph/ops.h"
 #include "model/training_graph.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-/* Dense peaks in FLOP/s: of bf16 on tensor cores, of fp32 without them. */
-static const struct gpu { const char *word, *name; double bf16, fp32, bandwidth; } gpus[] = {
-    { "a100", "NVIDIA A100 SXM 80 GB", 312e12, 19.5e12, 2.039e12 },
-    { "h100", "NVIDIA H100 SXM", 989e12, 67e12, 3.35e12 },
-    { "h200", "NVIDIA H200 SXM", 989e12, 67e12, 4.8e12 },
-};
 static const double LAUNCH = 3e-6;    /* seconds from one kernel to the next, assumed: no data sheet says it */
 
 enum { LAUNCHES, TRAFFIC, ARITHMETIC, BOUNDS };
@@ -48,12 +43,6 @@ static void add_call(void *to, const struct call_cost *c)
     add_line(&r->op[op_index(c->node->op)], &l);
     add_line(&r->family[bench_family(c->node->op->name)], &l);
     add_line(&r->step, &l);
-}
-
-static const struct gpu *gpu_find(const char *word)
-{
-    for (int i = 0; i < COUNT(gpus); i++) if (!strcmp(gpus[i].word, word)) return &gpus[i];
-    return NULL;
 }
 
 static const char *bound_of(const struct line *l)
@@ -124,18 +113,9 @@ json_t *roofline_json(const struct roofline *r)
                      "families", families);
 }
 
-/* What a GPU's plan has otherwise, whether or not the CUDA backend is at hand: a call has all rows at once, and
-   products in bf16 read weights in bf16. */
-static size_t packed_bytes(struct shape weight, enum format act)
-{
-    return act == FORMAT_BF16 ? 2 * (size_t)shape_count(weight) : 0;
-}
-
 static enum code model_step(const json_t *config, struct roofline *r)
 {
-    struct backend like_gpu = backend_cpu;
-    like_gpu.cuts_rows = false;
-    like_gpu.packed_bytes = packed_bytes;
+    struct backend like_gpu = gpu_backend();
     struct training_graph of;
     struct err e;
     struct plan *plan = NULL;
@@ -160,8 +140,8 @@ enum code roofline_new(struct roofline **out, const struct study *s, const char 
     r->gpu = gpu_find(gpu);
     r->variant = v->name;
     enum code code = r->gpu ? model_step(v->config, r)
-                            : cli_fail(CODE_USAGE,
-                                       "--roofline %s: no data sheet of it is known; take a100, h100 or h200", gpu);
+                            : cli_fail(CODE_USAGE, "--roofline %s: no data sheet of it is known; take a100, h100, h200 "
+                                                   "or h800", gpu);
     if (code) { roofline_free(r); *out = NULL; }
     return code;
 }

@@ -19,6 +19,14 @@ void comm_divide(const struct mesh *m)
     here->place = (struct place){ *m, here->rank };
 }
 
+void comm_suppose(int rank, int ranks)
+{
+    INVARIANT(here == &alone && rank < ranks, "rank %d of %d is supposed among ranks that are there", rank, ranks);
+    alone.rank = rank;
+    alone.ranks = ranks;
+    alone.place = (struct place){ .mesh = { .size[AXIS_DP] = ranks }, .rank = rank };
+}
+
 void comm_fail(const char *format, ...)
 {
     va_list list;

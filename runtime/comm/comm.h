@@ -40,6 +40,9 @@ int comm_look(int *rank, int *ranks, struct err *e);
 int comm_join(struct err *e);
 void comm_leave(void);
 const struct comm *comm_here(void);                         /* alone, until comm_join says otherwise */
+/* For who plans, alone: what is planned from here on is that rank's of so many, and nobody is there to tell anything.
+   0 of 1: no longer. */
+void comm_suppose(int rank, int ranks);
 /* By all ranks, which are as many as the mesh has: what `over` means from here on. */
 void comm_divide(const struct mesh *m);
 /* Says on stderr which rank it is and why, and ends it with exit code 7. */

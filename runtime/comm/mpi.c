@@ -3,6 +3,7 @@
    so that all have the same bits. */
 #define _GNU_SOURCE
 #include "comm.h"
+#include "link.h"
 
 #include <math.h>
 #include <mpi.h>
@@ -15,6 +16,7 @@
 
 /* exit code; bytes at a time; broadcast without detour; floats added at a time */
 enum { LOST = 7, PIECE = 32 << 20, SMALL = 64 << 10, BLOCK = 1024 };
+enum { CHANNELS = 32767 };                                  /* tags up to here are of channels */
 
 /* What two ranks do together; the tag of its messages, so that ranks that do different things notice. */
 enum act { SUM, MAX, GATHER, BROADCAST, EXCHANGE, CHANNEL, LEAVE };
@@ -30,7 +32,10 @@ static struct {
     struct message *message;
     MPI_Status *status;
     int *done;
+    MPI_Request *stamped;                                   /* by message, of its stamp */
+    double *stamp;
 } open;
+static MPI_Comm stamps;                                     /* when messages over an artificial link are delivered */
 static float *parts; static size_t room;                    /* of the others, for the sum of this rank's part */
 static bool joined;
 static char (*name)[MPI_MAX_PROCESSOR_NAME + 16];           /* of each rank: its number, and its machine if another */
@@ -106,11 +111,31 @@ static void make_room(int most)
     open.message = xrealloc(open.message, (size_t)most * sizeof *open.message);
     open.status = xrealloc(open.status, (size_t)most * sizeof *open.status);
     open.done = xrealloc(open.done, (size_t)most * sizeof *open.done);
+    open.stamped = xrealloc(open.stamped, (size_t)most * sizeof *open.stamped);
+    open.stamp = xrealloc(open.stamp, (size_t)most * sizeof *open.stamp);
+}
+
+/* What goes with a message over an artificial link. */
+static void post_stamp(bool receives, size_t bytes, int peer, int tag, double *stamp, MPI_Request *r)
+{
+    if (!receives) *stamp = link_due(bytes);
+    check(receives ? MPI_Irecv(stamp, sizeof *stamp, MPI_BYTE, peer, tag, stamps, r)
+                   : MPI_Isend(stamp, sizeof *stamp, MPI_BYTE, peer, tag, stamps, r));
+}
+
+/* All that came is delivered; each has its stamp beside it. */
+static void deliver(int n)
+{
+    double due = 0;
+    check(MPI_Waitall(n, open.stamped, MPI_STATUSES_IGNORE));
+    for (int i = 0; i < n; i++) if (open.message[i].receives) due = fmax(due, open.stamp[i]);
+    link_wait(due);
 }
 
 static void post(bool receives, void *data, size_t bytes, int peer)
 {
     MPI_Request *r = &open.request[open.n];
+    if (link_there()) post_stamp(receives, bytes, peer, CHANNELS, &open.stamp[open.n], &open.stamped[open.n]);
     open.message[open.n++] = (struct message){ peer, (int)bytes, receives };
     if (receives) check(MPI_Irecv(data, (int)bytes, MPI_BYTE, peer, MPI_ANY_TAG, MPI_COMM_WORLD, r));
     else check(MPI_Isend(data, (int)bytes, MPI_BYTE, peer, (int)open.act, MPI_COMM_WORLD, r));
@@ -126,7 +151,7 @@ static void pause_before(int look)
 static void finish(void)
 {
     double until = clock_seconds() + here.patience;
-    int left = open.n, n;
+    int all = open.n, left = all, n;
     for (int fruitless = 0; left; fruitless++) {
         int result = MPI_Testsome(open.n, open.request, &n, open.done, open.status);
         if (result != MPI_ERR_IN_STATUS) check(result);
@@ -139,6 +164,7 @@ static void finish(void)
         else pause_before(fruitless);
     }
     open.n = 0;
+    if (link_there()) deliver(all);
 }
 
 /* ---- what the ranks of a group do together, a piece at a time ---- */
@@ -259,7 +285,7 @@ static void exchange(const struct parcel *parcels, int n)
 /* ---- channels: messages of a communicator of their own, whose tags are the channels ---- */
 
 static MPI_Comm channels;
-static struct given { char *copy; MPI_Request *request; int n; struct given *next; } *underway;
+static struct given { char *copy; double stamp; MPI_Request *request; int n; struct given *next; } *underway;
 
 static int pieces_of(const struct parcel *p) { return (int)(p->bytes / PIECE) + 1; }
 
@@ -292,22 +318,26 @@ static void give(const struct parcel *p, int channel)
 {
     look_underway();
     struct given *g = xcalloc(1, sizeof *g);
-    *g = (struct given){ xmalloc(p->bytes + 1), xmalloc((size_t)pieces_of(p) * sizeof(MPI_Request)), pieces_of(p),
+    int n = pieces_of(p);
+    *g = (struct given){ xmalloc(p->bytes + 1), 0, xmalloc((size_t)(n + 1) * sizeof(MPI_Request)), n + link_there(),
                          underway };
     memcpy(g->copy, p->data, p->bytes);
+    if (link_there()) post_stamp(false, p->bytes, p->peer, channel, &g->stamp, &g->request[n]);
     post_pieces(p, g->copy, channel, false, g->request);
     underway = g;
 }
 
 static void take(const struct parcel *p, int channel)
 {
-    MPI_Request request[pieces_of(p)];
-    double until = clock_seconds() + here.patience;
+    int n = pieces_of(p) + link_there();
+    MPI_Request request[pieces_of(p) + 1];
+    double stamp = 0, until = clock_seconds() + here.patience;
     char text[500];
     post_pieces(p, p->data, channel, true, request);
+    if (link_there()) post_stamp(true, p->bytes, p->peer, channel, &stamp, &request[pieces_of(p)]);
     for (int looks = 0, done = 0; ; looks++) {
-        check(MPI_Testall(pieces_of(p), request, &done, MPI_STATUSES_IGNORE));
-        if (done) return;
+        check(MPI_Testall(n, request, &done, MPI_STATUSES_IGNORE));
+        if (done) { link_wait(stamp); return; }
         look_underway();
         if (clock_seconds() > until) {
             snprintf(text, sizeof text, "rank %s did not answer within %g s in a channel; it may have died: see its "
@@ -338,6 +368,8 @@ static void leave(void)
     free(open.message);
     free(open.status);
     free(open.done);
+    free(open.stamped);
+    free(open.stamp);
     free(name);
 }
 
@@ -414,6 +446,7 @@ static struct comm *join(int rank, int ranks, double patience, struct err *e)
         err_set(e, "MPI says rank %d of %d: %s, of the MPI that sluice was built with", its_rank, its_ranks, how);
         return NULL;
     }
+    if (link_read(e)) return NULL;
     joined = true;
     on_exit(abandon, NULL);
     here = (struct comm){ .rank = rank, .ranks = ranks, .locals = 1, .patience = patience, .broadcast = broadcast,
@@ -423,6 +456,8 @@ static struct comm *join(int rank, int ranks, double patience, struct err *e)
     name_ranks(rank, ranks);
     check(MPI_Comm_dup(MPI_COMM_WORLD, &channels));
     MPI_Comm_set_errhandler(channels, MPI_ERRORS_RETURN);
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &stamps));
+    MPI_Comm_set_errhandler(stamps, MPI_ERRORS_RETURN);
     make_room(2 * ranks);
     return &here;
 }

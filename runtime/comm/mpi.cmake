@@ -17,7 +17,7 @@ if(NOT MPI_C_FOUND OR SLUICE_MPI STREQUAL "OFF")
 endif()
 message(STATUS "Several ranks: MPI ${MPI_C_VERSION}, ${MPI_C_LIBRARIES}")
 
-add_library(sluice_mpi SHARED runtime/comm/mpi.c runtime/base/base.c runtime/base/mesh.c)
+add_library(sluice_mpi SHARED runtime/comm/mpi.c runtime/comm/link.c runtime/base/base.c runtime/base/mesh.c)
 target_include_directories(sluice_mpi PRIVATE runtime)
 target_compile_options(sluice_mpi PRIVATE -fvisibility=hidden)
 target_link_libraries(sluice_mpi PRIVATE MPI::MPI_C PkgConfig::XXHASH m)

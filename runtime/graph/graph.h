@@ -108,6 +108,7 @@ struct op {
     bool cheap;                                             /* may be computed again in backward rather than kept */
     bool again;    /* is so always, where backward reads it */
     bool once;    /* of a weight it is computed once a step, and kept for all micro-batches */
+    bool travels, travels_back;    /* forward, backward is a message to other ranks, and from them */
     bool joins;    /* can run forward and backward at once, where nothing else needs its value */
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };

@@ -1,6 +1,7 @@
 /* Layers to stages, by what they cost. A node is in the stage of its layer, or in that of the last of its inputs, if
    that is later: so a stage reads what earlier ones made, and no later one. */
 #include "stages.h"
+#include "filled.h"
 #include "signature.h"
 
 #include <math.h>
@@ -8,23 +9,26 @@
 
 enum { FLOPS_A_BYTE = 8 };                                  /* of a processor, about */
 
-static double cost_of(const struct node *n)
+static double cost_of(const struct node *n, struct filled f)
 {
     struct cost c = { 0, 0 };
     if (n->op->kind != OP_COMPUTE || n->region != REGION_MICRO) return 0;
     if (n->op->cost) n->op->cost(n, &c);
-    for (int k = 0; c.bytes == 0 && k < n->n_out; k++) c.bytes += 4 * (double)shape_count(n->out[k].shape);
-    return c.flops + FLOPS_A_BYTE * c.bytes;
+    for (int k = 0; c.bytes == 0 && k < n->n_out; k++)
+        c.bytes += 4 * (double)shape_count(n->out[k].shape) * filled_share(f, n->out[k].shape);
+    return c.flops * filled_work(f, n) + FLOPS_A_BYTE * c.bytes;
 }
 
 /* What layers cost, what lies between two with the first of them. */
 static double *layer_costs(const struct graph *g, int layers)
 {
     double *cost = xcalloc((size_t)layers, sizeof *cost);
+    struct filled *filled = graph_filled(g);
     for (int i = 0, at = 0; i < g->n; i++) {
         if (g->node[i]->layer >= 0) at = g->node[i]->layer;
-        cost[at] += cost_of(g->node[i]);
+        cost[at] += cost_of(g->node[i], filled[i]);
     }
+    free(filled);
     return cost;
 }
 

@@ -316,7 +316,8 @@ ATTRIBUTES(with_copies, struct with_copies_attr, OVER_ROWS(struct with_copies_at
 OP(with_copies, .inputs = "w[E,..] copies:I32[_]", .outputs = "y[_,..]",
    .about = "weights of a rank's own experts, and of those whose copies it computes, anew for backward rather than "
             "kept; the gradient of an expert is the sum of its copies' too",
-   ATTR(with_copies), .infer = with_copies_infer, .gradient = true, .reads_in = 1u << 1, .cheap = true, .again = true);
+   ATTR(with_copies), .infer = with_copies_infer, .gradient = true, .reads_in = 1u << 1, .cheap = true, .again = true,
+   .travels = true, .travels_back = true);
 
 /* ---- rows_away: how many go to others ---- */
 

@@ -119,7 +119,8 @@ KERNELS(all_gather) = { all_gather_forward, all_gather_backward, NULL };
 OVER_ATTRIBUTES(all_gather);
 OP(all_gather, .inputs = "x[N,..]", .outputs = "y[_,..]",
    .about = "rows of all ranks, in their order, of a weight once a step; the gradient is the sum over ranks of theirs",
-   ATTR(all_gather), .infer = all_gather_infer, .gradient = true, .once = true);
+   ATTR(all_gather), .infer = all_gather_infer, .gradient = true, .once = true,
+   .travels = true, .travels_back = true);
 
 /* ---- regather: the same, to be gathered anew for backward rather than kept ---- */
 
@@ -133,7 +134,8 @@ KERNELS(regather) = { all_gather_forward, all_gather_backward, NULL };
 OVER_ATTRIBUTES(regather);
 OP(regather, .inputs = "x[N,..]", .outputs = "y[_,..]",
    .about = "as all_gather, anew for backward rather than kept: weights of which ranks keep parts",
-   ATTR(regather), .infer = all_gather_infer, .gradient = true, .cheap = true, .again = true);
+   ATTR(regather), .infer = all_gather_infer, .gradient = true, .cheap = true, .again = true,
+   .travels = true, .travels_back = true);
 
 /* ---- all_columns: columns of all ranks, side by side ---- */
 
@@ -167,7 +169,7 @@ static void all_columns_forward(const struct args *a)
 KERNELS(all_columns) = { all_columns_forward, NULL, NULL };
 OVER_ATTRIBUTES(all_columns);
 OP(all_columns, .inputs = "x[N,K]", .outputs = "y[N,_]", .about = "columns of all ranks, side by side in their order",
-   ATTR(all_columns), .infer = all_columns_infer, .once = true);
+   ATTR(all_columns), .infer = all_columns_infer, .once = true, .travels = true);
 
 /* ---- own_part: of a weight that all ranks have, what this one reads: some of its rows, or of its columns;  dw is dy
    there, and 0 elsewhere ---- */
@@ -278,7 +280,7 @@ KERNELS(all_reduce) = { all_reduce_forward, all_reduce_backward, NULL };
 OVER_ATTRIBUTES(all_reduce);
 OP(all_reduce, .inputs = "x[..]", .outputs = "y[..]",
    .about = "the sum over ranks, which all go on with alike: the gradient is that of each",
-   ATTR(all_reduce), .infer = reduced_infer, .gradient = true);
+   ATTR(all_reduce), .infer = reduced_infer, .gradient = true, .travels = true);
 
 /* ---- reduce_gradient: x;  dx is the sum of dy over ranks, each of which makes something else of it ---- */
 
@@ -303,7 +305,7 @@ KERNELS(reduce_gradient) = { reduce_gradient_forward, reduce_gradient_backward, 
 OVER_ATTRIBUTES(reduce_gradient);
 OP(reduce_gradient, .inputs = "x[..]", .outputs = "y[..]",
    .about = "x, of which each rank makes something else: the gradient is the sum over ranks of theirs",
-   ATTR(reduce_gradient), .infer = reduced_infer, .gradient = true);
+   ATTR(reduce_gradient), .infer = reduced_infer, .gradient = true, .travels_back = true);
 
 /* ---- gather_sequences: the whole of sequences of which each rank has a part;  dx is the sum over ranks of their dy
    of it ---- */
@@ -361,7 +363,8 @@ OVER_ATTRIBUTES(gather_sequences);
 OP(gather_sequences, .inputs = "x:ANY[T,..] start:I32[B,S]", .outputs = "y:ANY[B,_,..]",
    .about = "[B,W S,..]: the sequences of which each rank has S tokens, in the order of ranks; the gradient is the sum "
             "over ranks of theirs. start: of documents, says how many sequences there are",
-   ATTR(gather_sequences), .infer = gather_sequences_infer, .gradient = true, .no_grad = 1u << 1);
+   ATTR(gather_sequences), .infer = gather_sequences_infer, .gradient = true, .no_grad = 1u << 1,
+   .travels = true, .travels_back = true);
 
 /* ---- exchange_counts: how many rows go to the experts of each rank, and come to this rank's ---- */
 
@@ -415,7 +418,7 @@ ROOM_ATTRIBUTES(exchange_counts);
 OP(exchange_counts, .inputs = "offsets:I32[E+1]", .outputs = "counts:I32[_,_] offsets:I32[_]",
    .about = "[2 W,E/W]: rows for each expert of each rank, then rows from each rank for each expert of this one; where "
             "the rows of each of these begin",
-   ATTR(exchange_counts), .infer = exchange_counts_infer);
+   ATTR(exchange_counts), .infer = exchange_counts_infer, .travels = true);
 
 /* ---- to_experts: rows to the ranks of their experts; from_experts: back. Each is the other's transpose ---- */
 
@@ -562,10 +565,12 @@ ROOM_ATTRIBUTES(to_experts);
 OP(to_experts, .inputs = "x[R,D] counts:I32[_,_]", .outputs = "y[_,D]",
    .about = "rows that are sorted by expert to the ranks of their experts, sorted by these; 0 beyond those that there "
           "are",
-   ATTR(to_experts), .infer = to_experts_infer, .gradient = true, .reads_in = 1u << 1);
+   ATTR(to_experts), .infer = to_experts_infer, .gradient = true, .reads_in = 1u << 1,
+   .travels = true, .travels_back = true);
 
 KERNELS(from_experts) = { from_experts_forward, from_experts_backward, NULL };
 ROOM_ATTRIBUTES(from_experts);
 OP(from_experts, .inputs = "y[R,D] counts:I32[_,_]", .outputs = "x[_,D]",
    .about = "what experts make of rows that came by to_experts, back to those who sent them",
-   ATTR(from_experts), .infer = from_experts_infer, .gradient = true, .reads_in = 1u << 1);
+   ATTR(from_experts), .infer = from_experts_infer, .gradient = true, .reads_in = 1u << 1,
+   .travels = true, .travels_back = true);

@@ -2,9 +2,10 @@
    and write. Nothing runs. */
 #include "plan_private.h"
 
-static double tensor_bytes(const struct tensor *t)
+static double tensor_bytes(const struct call *c, const struct tensor *t)
 {
-    return t->data ? (double)shape_count(t->shape) * (double)element_bytes(t->format) : 0;
+    if (!t->data) return 0;
+    return (double)shape_count(t->shape) * (double)element_bytes(t->format) * filled_share(c->filled, t->shape);
 }
 
 /* Of input i: the packed form of a weight, and of a table the rows that are looked up. */
@@ -15,7 +16,7 @@ static double read_bytes(const struct call *c, int i)
     if (has_bit(op->packs, i) && l && l->packed_bytes) return (double)l->packed_bytes;
     if (has_bit(op->looks_up, i))
         return (double)shape_count(c->args.out[0].shape) * (double)element_bytes(c->args.in[0].format);
-    return tensor_bytes(&c->args.in[i]);
+    return tensor_bytes(c, &c->args.in[i]);
 }
 
 /* Inputs that an update changes are written as well; the packed forms of weights with them. */
@@ -25,7 +26,7 @@ static double changed_bytes(const struct call *c)
     for (int i = 0; i < c->args.n_in && op_changes(c->node->op); i++) {
         const struct leaf *l = plan_leaf_of(c->node->in[i]);
         if (!l || !update_changes(c->node, i)) continue;
-        if (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER) bytes += tensor_bytes(&c->args.in[i]);
+        if (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER) bytes += tensor_bytes(c, &c->args.in[i]);
         if (l->kind == LEAF_WEIGHT) bytes += (double)l->packed_bytes;
     }
     return bytes;
@@ -35,8 +36,8 @@ static double forward_bytes(const struct call *c)
 {
     double bytes = changed_bytes(c);
     for (int i = 0; i < c->args.n_in; i++) bytes += read_bytes(c, i);
-    for (int k = 0; k < c->node->n_out; k++) bytes += tensor_bytes(&c->args.out[k]);
-    for (int k = 0; k < c->node->n_save && c->pass == FORWARD; k++) bytes += tensor_bytes(&c->args.save[k]);
+    for (int k = 0; k < c->node->n_out; k++) bytes += tensor_bytes(c, &c->args.out[k]);
+    for (int k = 0; k < c->node->n_save && c->pass == FORWARD; k++) bytes += tensor_bytes(c, &c->args.save[k]);
     return bytes;
 }
 
@@ -47,13 +48,13 @@ static double backward_bytes(const struct call *c, int micro)
     double bytes = 0;
     for (int i = 0; i < c->args.n_in; i++) {
         if (!c->joint && has_bit(op->reads_in, i)) bytes += read_bytes(c, i);
-        bytes += (1 + (double)c->beta[micro > 0][i]) * tensor_bytes(&c->args.din[i]);
+        bytes += (1 + (double)c->beta[micro > 0][i]) * tensor_bytes(c, &c->args.din[i]);
     }
     for (int k = 0; k < c->node->n_out; k++) {
-        if (!c->joint && has_bit(op->reads_out, k)) bytes += tensor_bytes(&c->args.out[k]);
-        bytes += tensor_bytes(&c->args.dout[k]);
+        if (!c->joint && has_bit(op->reads_out, k)) bytes += tensor_bytes(c, &c->args.out[k]);
+        bytes += tensor_bytes(c, &c->args.dout[k]);
     }
-    for (int k = 0; k < c->node->n_save && !c->joint; k++) bytes += tensor_bytes(&c->args.save[k]);
+    for (int k = 0; k < c->node->n_save && !c->joint; k++) bytes += tensor_bytes(c, &c->args.save[k]);
     return bytes;
 }
 

@@ -1,5 +1,5 @@
 /* Executing a plan: what comes before a step, its passes, and its values after it. */
-#include "plan_private.h"
+#include "pace.h"
 #include "offsets.h"
 
 #include <math.h>
@@ -124,6 +124,7 @@ static bool step(struct plan *p, bool (*go_on)(void))
     if (pipe_is(p)) pipeline(p);
     else if (!passes(p, go_on)) return false;
     plan_update(p);
+    pace_settle();
     return true;
 }
 
@@ -134,6 +135,7 @@ bool plan_step(struct plan *p, bool (*go_on)(void))
     void *device = p->state->device;
     if (go_on && !go_on()) return false;
     if (p->state->stale) state_pack(p->state);
+    pace_resume();
     bool ran = p->ran;
     p->ran = true;
     if (p->timing || (!p->recording && (!ran || !b->record || !b->record(device)))) return step(p, go_on);

@@ -1,7 +1,7 @@
 /* Running a pipeline: each rank has the plans of its stages, and follows a schedule (pipeline.h). A micro-batch in
    flight has a slot in each stage, for what outlives an action; all else lies in an arena that the stage's
    micro-batches share. */
-#include "plan_private.h"
+#include "pace.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -80,6 +80,7 @@ static void take(struct plan *p, struct plan *to, int what, int micro)
         if (storage == NONE) continue;
         struct parcel in = parcel_of(p, to, storage, micro, there);
         p->how.backend->take(p->state->device, &in, channels_number(p, to, from, what));
+        pace_resume();
     }
 }
 
@@ -97,6 +98,8 @@ static void forward(struct plan *p, struct plan *stage, int micro)
     take(p, stage, VALUES, micro);
     begin_action(p, stage, micro);
     plan_run_forward(stage);
+    pace_action(1);
+    pace_settle();
     give(p, stage, VALUES, micro);
 }
 
@@ -105,6 +108,8 @@ static void backward(struct plan *p, struct plan *stage, int micro)
     take(p, stage, GRADS, micro);
     begin_action(p, stage, micro);
     plan_run_backward(stage, micro);
+    pace_action(stage->weight.n ? 1 : 2);
+    pace_settle();
     give(p, stage, GRADS, micro);
 }
 
@@ -112,6 +117,7 @@ static void weight(struct plan *p, struct plan *stage, int micro)
 {
     begin_action(p, stage, micro);
     plan_run_weight(stage, micro);
+    pace_action(stage->weight.n ? 1 : 0);
     release(stage, micro);
 }
 

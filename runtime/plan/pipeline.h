@@ -69,8 +69,9 @@ int pipeline_check(const struct schedule *s, struct in_flight *peak, struct err 
 
 /* What a stage takes of time, in any unit, and of memory. pair: a forward and a backward together, both of this stage;
    where they are of two stages, each one adds its part of its own stage's pair. bytes: from the forward on;
-   waiting: what is left of them after the gradient of inputs, for that of weights. */
-struct stage_cost { double forward, backward, input, weight, pair; size_t bytes, waiting; };
+   waiting: what is left of them after the gradient of inputs, for that of weights. up: how long what it makes takes to
+   the rank of the stage after it, down: its gradient to the one before it, by their sizes. */
+struct stage_cost { double forward, backward, input, weight, pair; size_t bytes, waiting; double up, down; };
 
 struct timeline {
     double total;                                           /* from the first action's start to the last one's end */
@@ -82,7 +83,8 @@ struct timeline {
 };
 
 /* Each action starts when the rank is free and what it needs has arrived: activations and gradients take `latency`
-   between two ranks. cost: of each stage. Lies in the arena. -1: the table does not hold, see pipeline_check. */
+   between two ranks, and what their stage's cost says. cost: of each stage. Lies in the arena. -1: the table does not
+   hold, see pipeline_check. */
 int pipeline_time(struct timeline *t, struct arena *a, const struct schedule *s, const struct stage_cost *cost,
                   double latency, struct err *e);
 

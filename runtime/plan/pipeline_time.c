@@ -82,7 +82,8 @@ struct walk {
 static double arrival(const struct walk *w, const double *done, int stage, int micro, int rank)
 {
     double sent = done[(size_t)stage * (size_t)w->s->micros + (size_t)micro];
-    return pipeline_place(w->s, stage, micro).rank == rank ? sent : sent + w->latency;
+    if (pipeline_place(w->s, stage, micro).rank == rank) return sent;
+    return sent + w->latency + (done == w->forward ? w->cost[stage].up : w->cost[stage].down);
 }
 
 /* When all is there that an action needs. */

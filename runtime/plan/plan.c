@@ -229,8 +229,11 @@ static struct call call_new(struct plan *p, const struct node *n, enum pass pass
         for (int k = 0; k < n->n_out; k++)
             cost.bytes += (double)shape_count(out[k].shape) * (double)element_bytes(out[k].format);
     }
+    struct filled filled = p->filled[n->id];
+    cost.flops *= filled_work(filled, n);
     return (struct call){ .node = n, .pass = pass, .joint = pass == BACKWARD && at->joint, .chain = at->chain[pass],
                           .flops = cost.flops, .back = gradients_of(n) * cost.flops, .bytes = cost.bytes,
+                          .filled = filled,
                           .args = { .attr = n->attr, .n_in = n->n_in, .in = in, .out = out, .save = save,
                                     .work = work, .step = &p->step } };
 }
@@ -624,7 +627,9 @@ int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part,
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
     for (int i = 0; i < g->n; i++) live_through(p, g->node[i]);
     place_crossings(p);
+    p->filled = graph_filled(g);
     plan_calls(p);
+    free(p->filled);
     fuse(p);
     link_updates(p);
     plan_memory(p);

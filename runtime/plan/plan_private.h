@@ -2,6 +2,7 @@
 #ifndef SLUICE_PLAN_PRIVATE_H
 #define SLUICE_PLAN_PRIVATE_H
 
+#include "graph/filled.h"
 #include "pipeline.h"
 #include "offsets.h"
 #include "state.h"
@@ -51,6 +52,7 @@ struct call {
     struct args args;
     real *beta[2];
     double flops, back, bytes;                              /* FLOPs of the forward pass, of the backward pass */
+    struct filled filled;                                   /* of rows for which there is room, those that come */
 };
 struct calls { int n, room; struct call *call; };
 
@@ -78,6 +80,7 @@ struct plan {
     int first;                                              /* of a stage, the micro-batch that it does first */
     int slots, *holds; size_t slot_bytes; char *slot_memory;
     int n_slotted; struct slotted { void **data; size_t offset; } *slotted;
+    struct filled *filled;                                  /* by node, while it is planned */
     int first_backward, end;                                /* times: of the first backward call, after the last call */
     int n_ahead, n_once, n_forward, n_order; struct entry { const struct node *node; enum pass pass; } *order;
     struct planned *planned; int n_storages, room; struct storage *storage;

@@ -2,7 +2,7 @@
    ranks that have the same weights and other tokens, in pieces, while backward goes on. Each weight, or this rank's
    part of it, is then updated by one of its replicas, which alone keeps what its optimizer remembers of it (ZeRO-1),
    and goes from there to the others. Who holds what: update.c. */
-#include "plan_private.h"
+#include "pace.h"
 #include "offsets.h"
 
 #include <stdlib.h>
@@ -115,7 +115,9 @@ void ranks_plan(struct plan *p)
 static void reduce(struct plan *p, void *data, size_t bytes, enum reduction how, unsigned over)
 {
     if (bytes == 0 || place_group(&comm_here()->place, over) == 1) return;
+    pace_settle();
     p->how.backend->reduce(p->state->device, data, (int64_t)(bytes / sizeof(real)), how, over);
+    pace_resume();
 }
 
 void ranks_reduce_grads(struct plan *p, int *bucket, int done)
@@ -152,9 +154,11 @@ void ranks_give(struct plan *p, const struct leaf *l)
 {
     const struct place *here = &comm_here()->place;
     unsigned over = leaf_replicas(l);
-    if (state_has(l) && place_group(here, over) > 1)
-        p->how.backend->broadcast(p->state->device, state_data(p->state, l), leaf_bytes(l),
-                                  place_member(here, over, l->holder - 1), over);
+    if (!state_has(l) || place_group(here, over) == 1) return;
+    pace_settle();
+    p->how.backend->broadcast(p->state->device, state_data(p->state, l), leaf_bytes(l),
+                              place_member(here, over, l->holder - 1), over);
+    pace_resume();
 }
 
 /* The weights that other ranks updated, and what updates say of themselves: nothing on the ranks

@@ -1,5 +1,6 @@
 /* Calls and where they find their tensors: addresses are filled in once, then a pass is a walk over its calls. */
-#include "plan_private.h"
+#include "pace.h"
+#include "talk.h"
 #include "offsets.h"
 
 #include <stdlib.h>
@@ -154,9 +155,12 @@ static void run_stamped(struct plan *p, struct call *c)
 
 void plan_run(struct plan *p, struct call *c)
 {
+    bool talks = c->run && comm_here()->ranks > 1 && talk_of(c).over;
+    if (talks) pace_settle();
     double start = p->timing ? clock_seconds() : 0;
     if (c->run && p->timing && p->how.backend->stamp) { run_stamped(p, c); return; }
     if (c->run) c->run(&c->args);
+    if (talks) pace_resume();
     plan_account(p, c, p->timing ? clock_seconds() - start : 0);
 }
 

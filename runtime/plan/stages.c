@@ -11,6 +11,7 @@ static int plan_stages(struct plan *p, struct err *e)
     p->table = arena_new();
     if (pipeline_make(&p->schedule, p->table, (enum pipeline)of->schedule, ranks, of->micros, of->chunks, e))
         return err_prefix(e, "train.ranks: ");
+    size_t before = p->report.arena;
     p->n_chunks = p->schedule.chunks;
     p->chunk = arena_alloc(p->arena, (size_t)p->n_chunks * sizeof(struct plan *));
     for (int c = 0; c < p->n_chunks; c++)
@@ -25,6 +26,7 @@ static int plan_stages(struct plan *p, struct err *e)
         p->report.forward_bytes += stage->report.forward_bytes;
     }
     p->report.arena += channels_bytes(p);
+    p->report.total += p->report.arena - before;
     return 0;
 }
 

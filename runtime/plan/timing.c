@@ -1,5 +1,5 @@
 /* What calls took, summed by op. */
-#include "plan_private.h"
+#include "pace.h"
 #include "graph/signature.h"
 
 #include <stdlib.h>
@@ -17,6 +17,7 @@ void plan_account(struct plan *p, const struct call *c, double seconds)
     double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD,
            flops = (c->joint || c->pass == FORWARD ? c->flops : 0) + (c->pass == BACKWARD ? c->back : 0);
     if (c->node->region == REGION_MICRO) p->executed += flops;
+    pace_call(c, p->step.micro);
     if (!p->timing) return;
     struct op_time *t = &p->time[op_index(c->node->op)];
     t->forward_seconds += forward_share * seconds;

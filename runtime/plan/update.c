@@ -161,13 +161,13 @@ static int least_loaded(const struct place *here, unsigned replicas, double *loa
     return least;
 }
 
-/* Lots in the order of the graph. */
+/* Lots in the order of the graph; stages have those of the whole, which is planned before them. */
 static void hold(struct plan *p, int *parent)
 {
     const struct graph *g = p->graph;
     const struct place *here = &g->leaves->here;
     int ranks = mesh_ranks(&here->mesh);
-    if (ranks == 1) return;
+    if (ranks == 1 || p->part >= 0) return;
     double *load = xcalloc((size_t)ranks, sizeof *load), *size = xcalloc((size_t)g->leaves->n + 1, sizeof *size);
     int *holder = xcalloc((size_t)g->leaves->n + 1, sizeof *holder);
     for (int i = 0; i < g->leaves->n; i++)

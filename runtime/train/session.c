@@ -57,15 +57,14 @@ static int find_stages(struct session *s, const struct division *d, struct err *
     return 0;
 }
 
-/* Graphs and plans without memory. micro 0: as the configuration says. */
-static int session_plan(struct session **out, const json_t *config, int micro, struct err *e)
+int session_plan(struct session **out, const json_t *config, const struct backend *backend, int micro, struct err *e)
 {
     struct session *s = xcalloc(1, sizeof *s);
     s->arena = arena_new();
     if (load_confs(s, config, e)) { session_free(s); return -1; }
     if (micro) s->train.micro = micro;
-    struct plan_how how = { backend_find((enum backend_kind)s->train.backend, e), (enum precision)s->train.precision,
-                            (enum recompute)s->train.recompute };
+    struct plan_how how = { backend ? backend : backend_find((enum backend_kind)s->train.backend, e),
+                            (enum precision)s->train.precision, (enum recompute)s->train.recompute };
     if (!how.backend) { session_free(s); return -1; }
     s->backend = how.backend;
     struct division d;
@@ -101,7 +100,7 @@ static int smaller_fit(const struct session *s, const json_t *config, size_t roo
     for (int micro = s->train.micro + 1; micro <= s->train.batch; micro++) {
         struct session *other;
         if (s->train.batch % (micro * place_group(&comm_here()->place, OVER_SEQUENCES)) != 0) continue;
-        if (session_plan(&other, config, micro, &ignored)) continue;
+        if (session_plan(&other, config, NULL, micro, &ignored)) continue;
         size_t bytes = session_bytes(other);
         session_free(other);
         if (bytes <= room) return micro;
@@ -127,7 +126,7 @@ static void refuse(const struct session *s, const json_t *config, size_t room, s
 int session_fits(const json_t *config, size_t room, struct err *e)
 {
     struct session *s;
-    if (session_plan(&s, config, 0, e)) return -1;
+    if (session_plan(&s, config, NULL, 0, e)) return -1;
     bool fits = session_bytes(s) <= room;
     if (!fits) refuse(s, config, room, e);
     session_free(s);
@@ -137,7 +136,7 @@ int session_fits(const json_t *config, size_t room, struct err *e)
 int session_new(struct session **out, const json_t *config, int threads, struct err *e)
 {
     struct session *s;
-    if (session_plan(&s, config, 0, e)) { errno = EINVAL; return -1; }
+    if (session_plan(&s, config, NULL, 0, e)) { errno = EINVAL; return -1; }
     size_t room = s->backend->room();
     if (session_bytes(s) > room) {
         refuse(s, config, room, e);

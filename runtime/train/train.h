@@ -67,6 +67,9 @@ struct session {
 int session_new(struct session **out, const json_t *config, int threads, struct err *e);
 /* Without memory or device; the error says what would fit */
 int session_fits(const json_t *config, size_t room, struct err *e);
+/* Graphs and plans alone, without memory or device: of the rank that comm_here() is, or supposes to be. backend, micro:
+   NULL, 0: as the configuration says. */
+int session_plan(struct session **out, const json_t *config, const struct backend *backend, int micro, struct err *e);
 void session_free(struct session *s);
 struct model_size session_eval_size(const struct session *s);               /* of an evaluation's micro-batches */
 size_t session_bytes(const struct session *s);              /* all slabs and arenas */
