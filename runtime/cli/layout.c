@@ -26,8 +26,8 @@ static int *number_of(struct layout *l, const char *key)
 
 static int read_word(struct layout *l, const char *word, struct err *e)
 {
-    static const char *const keys[] = { "dp", "ep", "tp", "cp", "pp", "schedule", "chunks", "zero", "micro", "room",
-                                        NULL };
+    static const char *const keys[] = { "dp", "ep", "nodes", "tp", "cp", "pp", "schedule", "chunks", "zero",
+                                        "micro", "room", NULL };
     char key[16] = "", value[16] = "", hint[HINT];
     bool whole = sscanf(word, "%15[a-z]=%15s", key, value) == 2;
     int *number = number_of(l, key), n = atoi(value);
@@ -39,8 +39,8 @@ static int read_word(struct layout *l, const char *word, struct err *e)
     }
     if (whole && !strcmp(key, "room") && atof(value) >= 0) { l->room = atof(value); return 0; }
     if (!number)
-        return err_set(e, "'%s': must be a key and its value, as ep=4%s; keys are dp, ep, tp, cp, pp, schedule, "
-                          "chunks, zero, micro, room", word, did_you_mean(nearest_name(key, keys), hint));
+        return err_set(e, "'%s': must be a key and its value, as ep=4%s; keys are dp, ep, nodes, tp, cp, pp, "
+                          "schedule, chunks, zero, micro, room", word, did_you_mean(nearest_name(key, keys), hint));
     if (!whole || n < 1) return err_set(e, "%s: must be at least 1", word);
     *number = n;
     return 0;
@@ -139,10 +139,26 @@ static void add_axes(struct search *s, struct layout l, int axis, int left)
     }
 }
 
+/* A mesh has the ranks of ep on a node, what is said has all. Nodes are as the configuration says, where nothing is. */
+static struct layout with_nodes(struct layout said, int nodes)
+{
+    int *size = said.mesh.size;
+    if (size[AXIS_NODES] == LAYOUT_FREE) size[AXIS_NODES] = nodes;
+    if (size[AXIS_EP] != LAYOUT_FREE && size[AXIS_EP] % size[AXIS_NODES] == 0) size[AXIS_EP] /= size[AXIS_NODES];
+    return said;
+}
+
+static struct mesh with_all_experts(struct mesh m)
+{
+    m.size[AXIS_EP] *= m.size[AXIS_NODES];
+    return m;
+}
+
 struct layouts layouts_all(const json_t *config, int devices, const struct layout *said)
 {
     const json_t *train = json_object_get(config, "train"), *ranks = json_object_get(train, "ranks");
-    struct search s = { .said = said, .batch = (int)config_integer(config, "train.batch"),
+    struct layout fixed = with_nodes(*said, (int)config_integer(config, "train.ranks.nodes"));
+    struct search s = { .said = &fixed, .batch = (int)config_integer(config, "train.batch"),
                         .micro = (int)config_integer(config, "train.micro"),
                         .chunks = (int)config_integer(config, "train.ranks.chunks") };
     struct layout l = { .schedule = LAYOUT_FREE, .chunks = LAYOUT_FREE, .zero = LAYOUT_FREE, .micro = LAYOUT_FREE,
@@ -156,9 +172,10 @@ json_t *layout_config(const json_t *config, const struct layout *l)
 {
     json_t *own = json_deep_copy(config), *train = json_object_get(own, "train"),
            *ranks = json_object_get(train, "ranks");
+    struct mesh mesh = with_all_experts(l->mesh);
     for (int a = 0; a < AXES; a++)
         if (json_object_get(ranks, axis_name[a]))
-            json_object_set_new(ranks, axis_name[a], json_integer(l->mesh.size[a]));
+            json_object_set_new(ranks, axis_name[a], json_integer(mesh.size[a]));
     if (l->schedule != LAYOUT_FREE) json_object_set_new(ranks, "schedule", json_string(pipeline_name[l->schedule]));
     if (l->chunks != LAYOUT_FREE) json_object_set_new(ranks, "chunks", json_integer(l->chunks));
     if (l->zero != LAYOUT_FREE) json_object_set_new(ranks, "zero", json_integer(l->zero));
@@ -169,8 +186,9 @@ json_t *layout_config(const json_t *config, const struct layout *l)
 
 const char *layout_text(const struct layout *l, char out[128])
 {
-    char mesh[64];
-    int n = snprintf(out, 128, "%s", mesh_text(&l->mesh, mesh));
+    char text[64];
+    struct mesh mesh = with_all_experts(l->mesh);
+    int n = snprintf(out, 128, "%s", mesh_text(&mesh, text));
     if (l->schedule != LAYOUT_FREE) n += snprintf(out + n, 128 - (size_t)n, " %s", pipeline_name[l->schedule]);
     if (l->chunks != LAYOUT_FREE) n += snprintf(out + n, 128 - (size_t)n, " chunks %d", l->chunks);
     snprintf(out + n, 128 - (size_t)n, " micro %d zero %d", l->micro, l->zero);

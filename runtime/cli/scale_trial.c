@@ -11,7 +11,8 @@
 static int heaviest(const struct leaves *leaves, const struct place *here)
 {
     double *bytes = xcalloc((size_t)mesh_ranks(&here->mesh), sizeof *bytes);
-    int most = place_member(here, OVER_ALL & ~OVER_PP, 0);
+    unsigned beside = OVER_ALL & ~OVER_PIPELINE;
+    int most = place_member(here, beside, 0);
     for (int i = 0; i < leaves->n; i++) {
         const struct leaf *l = leaves->leaf[i];
         if (l->kind != LEAF_BUFFER || !l->holder || !home_is_here(l->home, here)) continue;
@@ -21,8 +22,8 @@ static int heaviest(const struct leaves *leaves, const struct place *here)
             bytes[place_member(&at, replicas, l->holder - 1)] += (double)leaf_bytes(l);
         }
     }
-    for (int k = 0; k < place_group(here, OVER_ALL & ~OVER_PP); k++) {
-        int rank = place_member(here, OVER_ALL & ~OVER_PP, k);
+    for (int k = 0; k < place_group(here, beside); k++) {
+        int rank = place_member(here, beside, k);
         if (bytes[rank] > bytes[most]) most = rank;
     }
     free(bytes);
@@ -48,8 +49,8 @@ static struct session *plan_rank(struct trial *t, const json_t *config, const st
 static struct walked *walk_position(struct trial *t, const json_t *config, const struct cluster *c, int q,
                                     struct session *zero)
 {
-    struct place here = { t->layout.mesh, 0 };
-    here.rank = place_member(&here, OVER_PP, q);
+    struct place here = zero->leaves->here;
+    here.rank = place_at(&here, q);
     here.rank = heaviest(zero->leaves, &here);
     struct session *own = here.rank == 0 ? NULL : plan_rank(t, config, c, here.rank), *s = own ? own : zero;
     if (t->fate == FATE_REFUSED) return NULL;
@@ -65,7 +66,7 @@ static void walk_all(struct trial *t, const json_t *config, const struct cluster
     struct session *zero = plan_rank(t, config, c, 0);
     struct err e;
     if (!zero) return;
-    t->positions = place_group(&(struct place){ t->layout.mesh, 0 }, OVER_PP);
+    t->positions = place_group(&zero->leaves->here, OVER_PIPELINE);
     t->bytes = xcalloc((size_t)t->positions, sizeof *t->bytes);
     struct walked **w = xcalloc((size_t)t->positions, sizeof(struct walked *));
     for (int q = 0; q < t->positions && t->fate != FATE_REFUSED; q++) w[q] = walk_position(t, config, c, q, zero);

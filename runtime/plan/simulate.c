@@ -166,32 +166,36 @@ static struct stretch walk_action(const struct plan *stage, const struct calls *
     return s;
 }
 
-static double crossing_bytes(const struct plan *stage, const struct crossings *x, bool grads)
+static double crossing_bytes(const struct plan *stage, const struct crossings *x, int what)
 {
     double bytes = 0;
     for (int i = 0; i < x->n; i++) {
-        int storage = grads ? x->crossing[i].grad : x->crossing[i].value;
+        int storage = crossing_storage(&x->crossing[i], what);
         if (storage != NONE) bytes += (double)plan_decl_bytes(stage, stage->storage[storage].decl);
     }
     return bytes;
 }
 
-/* A later micro-batch, which adds to gradients, stands for all. */
-static struct walked_chunk walk_chunk(const struct plan *stage, const struct place *here, const struct machine *m,
-                                      int micros)
+/* The rank of the stage after this one, or before it; where there is none, this rank. */
+static int neighbour(const struct plan *p, const struct plan *stage, int by, const struct place *here)
 {
-    const struct stages *of = &stage->graph->leaves->stages;
-    int micro = micros > 1, s = stage->part, after = s + 1 < of->n ? of->home[s + 1] : 0,
-        before = s > 0 ? of->home[s - 1] : 0;
+    int to = stage->part + by;
+    if (to < 0 || to >= p->schedule.stages) return here->rank;
+    return place_at(here, pipeline_place(&p->schedule, to, stage->first).rank);
+}
+
+/* A later micro-batch, which adds to gradients, stands for all. */
+static struct walked_chunk walk_chunk(const struct plan *p, const struct plan *stage, const struct place *here,
+                                      const struct machine *m, int micros)
+{
+    int micro = micros > 1;
     struct walked_chunk c = {
         .forward = walk_action(stage, &stage->forward, WORK_FORWARD, here, m, micro),
         .input = walk_action(stage, &stage->backward, WORK_BACKWARD, here, m, micro),
         .weight = walk_action(stage, &stage->weight, WORK_WEIGHT, here, m, micro),
     };
-    c.up = talk_message(m, here->rank, place_member(here, OVER_PP, after),
-                        crossing_bytes(stage, &stage->outgoing, false));
-    c.down = talk_message(m, here->rank, place_member(here, OVER_PP, before),
-                          crossing_bytes(stage, &stage->incoming, true));
+    c.up = talk_message(m, here->rank, neighbour(p, stage, 1, here), crossing_bytes(stage, &stage->outgoing, VALUES));
+    c.down = talk_message(m, here->rank, neighbour(p, stage, -1, here), crossing_bytes(stage, &stage->incoming, GRADS));
     return c;
 }
 
@@ -286,17 +290,16 @@ static void walk_stages(struct walked *w, const struct plan *p, const struct pla
     w->pipeline.kind = p->schedule.kind;
     w->pipeline.ranks = p->schedule.ranks;
     w->pipeline.chunks = p->n_chunks;
-    w->pipeline.here = place_index(here, OVER_PP);
     w->chunk = xcalloc((size_t)p->n_chunks, sizeof *w->chunk);
-    for (int c = 0; c < p->n_chunks; c++) w->chunk[c] = walk_chunk(p->chunk[c], here, m, w->micros);
+    for (int c = 0; c < p->n_chunks; c++) w->chunk[c] = walk_chunk(p, p->chunk[c], here, m, w->micros);
     w->sums = walk_sums(here, m, p->bucket, p->n_buckets);
 }
 
 struct walked *simulate_rank(const struct plan *p, const struct place *here, const struct machine *m, int micros)
 {
     struct walked *w = xcalloc(1, sizeof *w);
-    struct bucket carries[] = { { p->aheads, p->sums, 0, OVER_DATA | OVER_PP }, { p->sums, p->maxes, 0, OVER_ALL },
-                                { p->maxes, p->lasts, 0, OVER_PP } },
+    struct bucket carries[] = { { p->aheads, p->sums, 0, OVER_DATA | OVER_PIPELINE },
+                                { p->sums, p->maxes, 0, OVER_ALL }, { p->maxes, p->lasts, 0, OVER_PIPELINE } },
                   homes = { p->changes, p->homes, 0, OVER_PP };
     w->micros = micros;
     walk_ahead(w, p, here, m);

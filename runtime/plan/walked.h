@@ -14,7 +14,7 @@ struct walked_chunk { struct stretch forward, input, weight; double up, down; };
 
 struct walked {
     int micros;
-    struct { enum pipeline kind; int ranks, chunks, here; } pipeline;       /* ranks 0: there is none */
+    struct { enum pipeline kind; int ranks, chunks; } pipeline;       /* ranks 0: there is none */
     /* passes: all micro-batches, where there is no pipeline; sums: of gradients, where there is one */
     struct stretch ahead, passes, sums;
     struct walked_chunk *chunk;
