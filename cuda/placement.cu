@@ -1,7 +1,7 @@
 /* Where experts are computed; see runtime/ops/placement.c. Choices are a few numbers for each token, which memory
-   bounds; what is placed is found by a thread a node, which latency bounds, of a few hundred experts. Copies are bound by
-   the links between ranks: the host does not know whose they are, so that each rank has a slot at each for each of its
-   copies, most of them empty. */
+   bounds; what is placed is found by a thread a node, which latency bounds, of a few hundred experts. Copies are bound
+   by the links between ranks: the host does not know whose they are, so that each rank has a slot at each for each of
+   its copies, most of them empty. */
 #include "ranks.cuh"
 extern "C" {
 #include "backend/placement.h"

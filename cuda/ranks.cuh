@@ -9,11 +9,14 @@ extern "C" {
 
 static inline unsigned over_of(const struct args *a) { return (unsigned)((const struct over_attr *)a->attr)->over; }
 
-static inline size_t bytes_of(const struct tensor *t) { return (size_t)shape_count(t->shape) * element_bytes(t->format); }
+static inline size_t bytes_of(const struct tensor *t)
+{
+    return (size_t)shape_count(t->shape) * element_bytes(t->format);
+}
 
 /* To each other of a group its part of `from`, stride bytes apart, 0: to all the same; from each its part. */
 static inline void exchange_others(const struct args *a, unsigned over, const void *from, size_t stride, void *to,
-                            size_t bytes)
+                                   size_t bytes)
 {
     const struct place *here = &comm_here()->place;
     int n = place_group(here, over), me = place_index(here, over), k = 0;
@@ -34,7 +37,8 @@ static inline void copy(const struct args *a, void *to, const void *from, size_t
 }
 
 /* The same, and its own part. */
-static inline void exchange_even(const struct args *a, unsigned over, const void *from, size_t stride, void *to, size_t bytes)
+static inline void exchange_even(const struct args *a, unsigned over, const void *from, size_t stride, void *to,
+                                 size_t bytes)
 {
     size_t me = (size_t)place_index(&comm_here()->place, over);
     copy(a, (char *)to + me * bytes, (const char *)from + me * stride, bytes);

@@ -14,7 +14,7 @@ base | | base child draw file float_log fp8 level memory mesh moments nf4 object
 base | | hashing shape terminal text
 graph    | base                      | attributes elementwise filled graph ops signature stages
 comm     | base                      | comm
-backend  | base graph comm           | backend codes kernel quintic rounds
+backend  | base graph comm           | backend codes kernel placement quintic rounds
 cpu      | base graph backend        | gemm isa pool seen sort values vec_math
 cpu      |                           | isa/attend_decode isa/attend_entropy isa/attend_narrow isa/attend_sink
 cpu      |                           | isa/delta_rows isa/vector

@@ -69,8 +69,8 @@ leaves 0 "$sluice" ckpt convert one1/step-00000012 -o one.safetensors
 cmp parted.safetensors one.safetensors || fail "another model of parts"
 leaves 4 "$sluice" ckpt inspect "$run/checkpoints/step-00000012/state-00001.safetensors"
 says "name the folder"
-sed -e "s#name = \"s\"#name = \"f\"#" -e "s#variants = .*#variants = { base = { init = { \"from\", run = \"$run/checkpoints/step-00000012\" } } },#" \
-    study.lua >donated.lua
+donor="base = { init = { \"from\", run = \"$run/checkpoints/step-00000012\" } }"
+sed -e "s#name = \"s\"#name = \"f\"#" -e "s#variants = .*#variants = { $donor },#" study.lua >donated.lua
 leaves 0 "$sluice" run donated.lua --out donated --progress none
 leaves 0 ranks 2 "$sluice" run donated.lua --out donated2 --ranks ep=2 --progress none
 sed "s#run = \"$run/[^\"]*\"#run = \"one1/step-00000012\"#" donated.lua >whole.lua
@@ -116,7 +116,8 @@ run=$(echo torn/s/base-*/0)
 last=$run/checkpoints/step-00000012/state-00002.safetensors
 cp $last kept
 size=$(wc -c <$last)
-for spoil in "printf x | dd of=$last bs=1 seek=$((size / 2)) conv=notrunc" "truncate -s $((size / 2)) $last" "rm $last"; do
+half=$((size / 2))
+for spoil in "printf x | dd of=$last bs=1 seek=$half conv=notrunc" "truncate -s $half $last" "rm $last"; do
     sh -c "$spoil" 2>/dev/null
     leaves 4 "$sluice" ckpt inspect "$run/checkpoints/step-00000012"
     says "state-00002.safetensors"

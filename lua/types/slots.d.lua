@@ -1446,6 +1446,7 @@
 ---@field [1]? "grid"
 ---@field dp? integer among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here; default 0, 0 … 65536
 ---@field ep? integer among which the experts of feed-forwards are divided, and sequences once more: tokens go to the ranks of their experts and come back; default 1, 1 … 65536
+---@field nodes? integer that the ranks of ep are on, as many on each: a token goes once to each node that has some of its experts, and from there to them; default 1, 1 … 65536
 ---@field tp? integer among which heads of attention and hidden values of dense and shared feed-forwards are divided, of the same tokens; default 1, 1 … 65536
 ---@field cp? integer among which the tokens of each sequence are divided, in parts that follow each other: keys and values of all of it go to all of them; default 1, 1 … 65536
 ---@field pp? integer among which layers are divided, by what they cost: micro-batches pass through them (pipeline); default 1, 1 … 1024
@@ -1453,6 +1454,8 @@
 ---@field chunks? integer of layers that a rank has where the schedule is interleaved; default 2, 2 … 64
 ---@field zero? integer what ranks with other sequences divide among them: 1: what an optimizer remembers (ZeRO-1); 2: gradients of matrices too, the matrices being gathered once a step; 3: these matrices too, gathered where they are used. Stacks of experts' are divided by expert, others by rows where the optimizer takes values one by one, and stay whole where it does not come out even; default 1, 1 … 3
 ---@field room? number rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of experts; default 0, 0 … 65536
+---@field spare? integer of each layer that a rank computes beside its own, in training: copies of those of its node that were the busiest, which take turns with these; default 0, 0 … 4096
+---@field spare_every? integer after which copies are of the experts that were the busiest in the last of these; default 10, ≥ 1
 
 ---@alias sluice.fp8
 ---| "none" # no product in FP8
@@ -1833,6 +1836,8 @@
 ---| sluice.monitors.stream
 ---| "attention" # entropy of attention
 ---| sluice.monitors.attention
+---| "ranks" # how evenly ranks compute experts, what goes between nodes
+---| sluice.monitors.ranks
 
 ---size, gradient and change of each weight
 ---@class sluice.monitors.weights
@@ -1853,3 +1858,7 @@
 ---entropy of attention
 ---@class sluice.monitors.attention
 ---@field [1]? "attention"
+
+---how evenly ranks compute experts, what goes between nodes
+---@class sluice.monitors.ranks
+---@field [1]? "ranks"

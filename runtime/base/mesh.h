@@ -5,20 +5,20 @@
 
 #include "base.h"
 
-/* What ranks along an axis divide: TP heads of attention and the width of dense feed-forwards (tensor parallel), CP the
-   tokens of each sequence (context parallel), EP experts, and the sequences of a batch (expert parallel), among ranks
-   of a node, NODES the same among nodes, DP the sequences of a batch (data parallel), SIDE the micro-batches of a
-   pipeline that runs both ways, PP layers (pipeline): where there are two sides, the first half of a pipeline's ranks is
-   one and the second, from its end on, the other, so that ranks along SIDE are as far from either end and have the same
-   layers. */
+/* What ranks along an axis divide: TP heads of attention and the width of dense feed-forwards (tensor parallel), CP
+   the tokens of each sequence (context parallel), EP experts, and the sequences of a batch (expert parallel), among
+   ranks of a node, NODES the same among nodes, DP the sequences of a batch (data parallel), SIDE the micro-batches of
+   a pipeline that runs both ways, PP layers (pipeline): where there are two sides, the first half of a pipeline's
+   ranks is one and the second, from its end on, the other, so that ranks along SIDE are as far from either end and
+   have the same layers. */
 #define AXIS_LIST(X) \
     X(TP, "tp") X(CP, "cp") X(EP, "ep") X(NODES, "nodes") X(DP, "dp") X(SIDE, "side") X(PP, "pp")
 #define AXIS_ENUM(upper, ...) AXIS_##upper,
 enum axis { AXIS_LIST(AXIS_ENUM) AXES };
 extern const char *const axis_name[AXES];
 
-/* Sets of axes. EP: those along which experts are divided, NEAR: within a node. Sequences, data: those along which ranks
-   have other sequences, see other tokens. Pipeline: those that are one together. */
+/* Sets of axes. EP: those along which experts are divided, NEAR: within a node. Sequences, data: those along which
+   ranks have other sequences, see other tokens. Pipeline: those that are one together. */
 enum {
     OVER_TP = 1u << AXIS_TP,
     OVER_CP = 1u << AXIS_CP,

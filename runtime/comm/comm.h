@@ -50,8 +50,8 @@ void comm_fail(const char *format, ...) __attribute__((noreturn, format(printf, 
 void comm_send(const void *data, size_t bytes, int to);
 void comm_receive(void *data, size_t bytes, int from);
 
-/* Rank 0 leads: it says what is done next, the others follow. It reads and writes all files, but for what each rank keeps
-   of a checkpoint. */
+/* Rank 0 leads: it says what is done next, the others follow. It reads and writes all files, but for what each rank
+   keeps of a checkpoint. */
 enum order_kind {
     ORDER_POINT,
     ORDER_OPEN,

@@ -205,8 +205,8 @@ static int spread_infer(struct node *n, struct err *e)
 KERNELS(spread) = { spread_forward, NULL, NULL };
 ATTRIBUTES(spread, struct over_attr, OVER_ROWS(struct over_attr));
 OP(spread, .inputs = "index:I32[T,K] offsets:I32[E+1] inverse:I32[T,K] places:I32[_]", .outputs = "index:I32[T,K]",
-   .about = "of choices of experts, which dispatch has sorted, choices of places: those of an expert take its places in "
-            "turn, beginning with one that goes by the rank; -1: none",
+   .about = "of choices of experts, which dispatch has sorted, choices of places: those of an expert take its places "
+            "in turn, beginning with one that goes by the rank; -1: none",
    ATTR(spread), .infer = spread_infer);
 
 /* ---- with_copies: weights of this rank's experts, and of those of others that it computes too ---- */

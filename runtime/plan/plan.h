@@ -58,8 +58,8 @@ int state_copy(const struct leaves *to, struct state *into, const struct leaves 
 void state_answer(struct state *s, struct order o);         /* of other ranks, to put and get of rank 0 */
 void state_share(struct state *s);    /* what replicas have alike becomes that of the first of them */
 /* What this rank has of a leaf, its part or all: put and got by this rank alone. begin: its first place along l->cut.
-   foreign: it has none, since the leaf is elsewhere, or a buffer that another rank keeps; writes: of those that have the
-   same part, this one is to say what it is. */
+   foreign: it has none, since the leaf is elsewhere, or a buffer that another rank keeps; writes: of those that have
+   the same part, this one is to say what it is. */
 bool state_is_foreign(const struct leaf *l), state_writes(const struct leaf *l);
 int64_t state_begin(const struct leaf *l);
 void state_put_part(struct state *s, const struct leaf *l, const void *from);

@@ -121,8 +121,8 @@ static inline struct plan *plan_chunk_at(const struct plan *p, struct stage_plac
 enum { VALUES, GRADS };
 static inline int crossing_storage(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
 void cross_find(struct plan *p);                            /* what a stage and its neighbours exchange */
-/* Channels. slots: of any rank's stage, for micro-batches in flight, in the copy of the model that does this one. bytes:
-   what the backend needs. number: of what a stage and the one after or before it exchange. */
+/* Channels. slots: of any rank's stage, for micro-batches in flight, in the copy of the model that does this one.
+   bytes: what the backend needs. number: of what a stage and the one after or before it exchange. */
 int channels_slots(const struct plan *p, int stage, int micro);
 size_t channels_bytes(const struct plan *p);
 int channels_number(const struct plan *p, const struct plan *stage, int other, int what);

@@ -21,8 +21,8 @@ static double bytes_of(const struct tensor *t, struct filled f)
     return (double)shape_count(t->shape) * (double)element_bytes(t->format) * filled_share(f, t->shape);
 }
 
-/* Bytes to each other rank. Of rows for experts and copies of them, as many to each; of counts, half of what comes; else
-   all that this rank has, or as much of the gradient. */
+/* Bytes to each other rank. Of rows for experts and copies of them, as many to each; of counts, half of what comes;
+   else all that this rank has, or as much of the gradient. */
 static double to_each(const struct call *c, int ranks)
 {
     const struct op *op = c->node->op;

@@ -1,151 +1,10 @@
-/* The files of a checkpoint, and its manifest. Every byte is covered by a hash: those of files with tensors are in the
-   manifest, the manifest's at its own end. */
+/* The files of a checkpoint, opened and held against its manifest and the model's leaves. */
 #include "checkpoint_files.h"
-#include "base/file.h"
-#include "base/regular.h"
 #include "base/text.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-enum { VERSION = 1, VERSION_PARTS = 2, MANIFEST_MOST = 1 << 26 };
-static const char manifest_file[] = "manifest.json";
-
-char *checkpoint_join(const char *dir, const char *name, const char *suffix)
-{
-    char *path = text_new("%s/%s%s", dir, name, suffix);
-    return path;
-}
-
-static json_t *bytes_and_hash(uint64_t bytes, const char *hash)
-{
-    return json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "xxh128", hash);
-}
-
-/* The manifest's last member is the hash of all bytes before it. */
-static const char seal[] = ",\"xxh128\":\"", seal_end[] = "\"}\n";
-enum { SEAL = sizeof seal - 1 + 32 + sizeof seal_end - 1 };
-
-/* Alone a rank writes the one file; several write parts of it, and the manifest says bytes and hash of both. */
-static char *manifest_text(int64_t step, const json_t *trainer_state, const struct answer *parts,
-                           const struct checkpoint *c)
-{
-    char check[33], *text;
-    int ranks = comm_here()->ranks;
-    json_t *files = json_object();
-    for (int r = 0; r < ranks; r++) {
-        char *name = checkpoint_state_name(r);
-        json_object_set_new(files, name, bytes_and_hash(parts[r].bytes, parts[r].hash));
-        free(name);
-    }
-    json_t *j = json_pack("{s:s, s:i, s:I, s:o, s:o*, s:O}", "format", "sluice-checkpoint", "version",
-                          ranks > 1 ? VERSION_PARTS : VERSION, "step", (json_int_t)step, "files", files, "state",
-                          ranks > 1 ? bytes_and_hash(c->bytes, c->hash) : NULL, "extra", trainer_state);
-    INVARIANT(j, "a checkpoint's manifest cannot be made");
-    char *body = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
-    size_t length = strlen(body) - 1;                       /* the closing brace comes after the seal */
-    hash_print(hash_bytes(body, length), check);
-    text = text_new("%.*s%s%s%s", (int)length, body, seal, check, seal_end);
-    free(body);
-    json_decref(j);
-    return text;
-}
-
-static int write_manifest(const char *path, char *text)
-{
-    struct err e;
-    struct file *file = file_begin(path, FILE_REGULAR, &e);
-    if (file) fputs(text, file_stream(file));
-    free(text);
-    return file ? file_commit(file, &e) : -1;
-}
-
-/* Bytes and hash of all of the state: of parts those of the one file that they stand for, which this rank sees them as.
-   */
-static int measure(const char *folder, const struct answer *parts, struct checkpoint *out, struct err *e)
-{
-    int n = comm_here()->ranks;
-    out->bytes = parts[0].bytes;
-    memcpy(out->hash, parts[0].hash, sizeof out->hash);
-    if (n == 1) return 0;
-    struct safetensors **part = xcalloc((size_t)n, sizeof *part), *all = NULL;
-    int failure = 0;
-    for (int r = 0; r < n && !failure; r++) {
-        char *name = checkpoint_state_name(r), *path = checkpoint_join(folder, name, "");
-        failure = safetensors_open(&part[r], path, e);
-        if (failure)
-            err_prefix(e, "rank 0 does not see what rank %d wrote; all ranks need the file system of the output "
-                          "folder: ", r);
-        free(path);
-        free(name);
-    }
-    if (failure) for (int r = 0; r < n; r++) safetensors_close(part[r]);
-    else failure = safetensors_join(&all, n, part, e);
-    if (!failure) {
-        hash_print(safetensors_hash(all), out->hash);
-        out->bytes = safetensors_bytes(all);
-    }
-    safetensors_close(all);
-    free(part);
-    return failure;
-}
-
-int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state,
-                     const json_t *trainer_state, struct checkpoint *out, struct err *e)
-{
-    struct answer *parts = xcalloc((size_t)comm_here()->ranks, sizeof *parts);
-    char *path = checkpoint_join(folder, manifest_file, "");
-    int failure = checkpoint_write_all(folder, leaves, state, parts, e) || measure(folder, parts, out, e);
-    if (!failure && write_manifest(path, manifest_text(step, trainer_state, parts, out)))
-        failure = err_set(e, "%s", strerror(errno));
-    int cause = errno;
-    free(path);
-    free(parts);
-    errno = cause;
-    return failure ? -1 : 0;
-}
-
-static bool sealed(const char *text, size_t size)
-{
-    char check[33];
-    if (size < SEAL) return false;
-    const char *tail = text + size - SEAL;
-    hash_print(hash_bytes(text, size - SEAL), check);
-    return !memcmp(tail, seal, sizeof seal - 1) && !memcmp(tail + sizeof seal - 1, check, 32) &&
-           !memcmp(tail + sizeof seal - 1 + 32, seal_end, sizeof seal_end - 1);
-}
-
-static json_t *manifest_read(const char *folder, struct err *e)
-{
-    size_t size = 0;
-    char *path = checkpoint_join(folder, manifest_file, ""), *text = regular_text(path, MANIFEST_MOST, &size, e);
-    json_t *j = NULL;
-    if (!text) err_prefix(e, "%s: ", path);
-    else if (!sealed(text, size)) err_set(e, "%s: damaged (its hash does not match)", path);
-    else if (!(j = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL))) err_set(e, "%s: not JSON", path);
-    const char *format = json_string_value(json_object_get(j, "format"));
-    json_int_t version = json_integer_value(json_object_get(j, "version"));
-    if (j && (!format || strcmp(format, "sluice-checkpoint") || version < VERSION || version > VERSION_PARTS)) {
-        err_set(e, "%s: format %s, version %lld; wanted is sluice-checkpoint, version %d or %d", path,
-                format ? format : "?", (long long)version, VERSION, VERSION_PARTS);
-        json_decref(j);
-        j = NULL;
-    }
-    free(text);
-    free(path);
-    return j;
-}
-
-bool checkpoint_is(const char *path)
-{
-    char *manifest = checkpoint_join(path, manifest_file, "");
-    bool yes = access(manifest, F_OK) == 0;
-    free(manifest);
-    return yes;
-}
 
 /* verified: every byte, and not only how many they are. */
 static int check_file(const char *path, const json_t *said, const struct safetensors *file, bool verified,
@@ -183,7 +42,7 @@ static int open_tensors(const char *folder, const json_t *manifest, int share, i
                         struct err *e)
 {
     json_t *files = json_object_get(manifest, "files");
-    bool parts = json_integer_value(json_object_get(manifest, "version")) == VERSION_PARTS;
+    bool parts = json_integer_value(json_object_get(manifest, "version")) == CHECKPOINT_PARTS;
     struct safetensors **file = xcalloc(json_object_size(files) + 1, sizeof *file);
     int n = open_files(folder, files, share, of, file, e), failure = n < 0;
     *tensors = NULL;
@@ -207,7 +66,7 @@ static const json_t *state_of(const json_t *manifest)
 static int open_share(const char *folder, int share, int of, struct safetensors **tensors, struct checkpoint *out,
                       json_t **trainer_state, struct err *e)
 {
-    json_t *manifest = manifest_read(folder, e);
+    json_t *manifest = checkpoint_manifest(folder, e);
     *tensors = NULL;
     if (!manifest) return -1;
     int failure = open_tensors(folder, manifest, share, of, tensors, e);

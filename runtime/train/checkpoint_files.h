@@ -5,10 +5,19 @@
 #include "checkpoint.h"
 #include "safetensors.h"
 
-/* What a rank has done of what all do: whether, or why not, with errno then; of the file that it wrote bytes and hash. */
+/* What a rank has done of what all do: whether, or why not, with errno then; of the file that it wrote bytes and hash.
+   */
 struct answer { bool failed; int cause; struct err err; uint64_t bytes; char hash[33]; };
 
-char *checkpoint_join(const char *dir, const char *name, const char *suffix);         /* malloc'd */
+/* Versions of a manifest: one file has all of the state; or parts of it lie in those of ranks. */
+enum { CHECKPOINT_WHOLE = 1, CHECKPOINT_PARTS };
+
+/* checkpoint_manifest.c. join, manifest: malloc'd, new reference; seal: writes it, -1: errno says why not. */
+char *checkpoint_join(const char *dir, const char *name, const char *suffix);
+int checkpoint_seal(const char *folder, json_t *manifest);
+json_t *checkpoint_manifest(const char *folder, struct err *e);
+
+/* checkpoint_write.c */
 int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state,
                      const json_t *trainer_state, struct checkpoint *out, struct err *e);
 

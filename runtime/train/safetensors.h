@@ -25,8 +25,8 @@ struct hash safetensors_hash(const struct safetensors *s);                      
 uint64_t safetensors_bytes(const struct safetensors *s);
 
 /* Files of pieces, each of which says of what tensor and which piece, as the one file that would have these tensors
-   whole, with its bytes and its hash. They become part of it; where they are no such files, or do not hold each place of
-   each tensor once, they are closed. */
+   whole, with its bytes and its hash. They become part of it; where they are no such files, or do not hold each place
+   of each tensor once, they are closed. */
 int safetensors_join(struct safetensors **out, int n, struct safetensors *const *file, struct err *e);
 bool safetensors_is_part(const struct safetensors *s);      /* a file of pieces, by itself */
 /* What such a file says of its pieces; whole: their tensors, with offsets in the one file. New reference. */

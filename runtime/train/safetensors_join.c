@@ -1,5 +1,5 @@
-/* Files of pieces as one. Each says in its metadata, as texts, the tensors whose pieces it has, as the header of the one
-   file would have them, and where each piece begins. */
+/* Files of pieces as one. Each says in its metadata, as texts, the tensors whose pieces it has, as the header of the
+   one file would have them, and where each piece begins. */
 #include "safetensors_private.h"
 
 #include <stdlib.h>
