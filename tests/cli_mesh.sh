@@ -94,6 +94,24 @@ look equal parts/s again/s
 near=$(look near whole/s parts/s 1e-5)
 echo "cp=2 of other modules: losses differ from one rank's by $near"
 
+# ---- a stage of which no weight trains ----
+cat >frozen.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", replicates = 1, data = "synthetic", variants = { base = {} },
+  base = sl.extend(require "tiny", { layers = 4, adapter = { "lora", rank = 2, roles = "latent_up" },
+    ffn = function(layer)
+      return layer < 4 and { "dense", d_ff = 48 }
+             or { "moe", experts = 4, d_ff = 24, latent = "projected", router = { top_k = 2 } }
+    end }),
+  train = { steps = 4, batch = 8, micro = 4, eval_every = 4, eval_tokens = 512, optim = { "adamw", lr = 2e-2 } },
+}
+LUA
+leaves 0 "$sluice" run frozen.lua --out warm --progress none
+leaves 0 ranks 2 "$sluice" run frozen.lua --out cold --ranks pp=2 --set train.ranks.schedule=zb_v --progress none
+for study in warm cold; do mv $study/s/base-* $study/s/base; done
+echo "a stage that is frozen: losses differ from one rank's by $(look near warm/s cold/s 1e-5)"
+
 # ---- the same bits again, and on with another mesh ----
 both="--only base --set train.steps=40 --set train.ranks.schedule=dualpipe"
 cut() {
