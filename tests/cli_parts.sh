@@ -69,11 +69,17 @@ leaves 0 "$sluice" ckpt convert one1/step-00000012 -o one.safetensors
 cmp parted.safetensors one.safetensors || fail "another model of parts"
 leaves 4 "$sluice" ckpt inspect "$run/checkpoints/step-00000012/state-00001.safetensors"
 says "name the folder"
+<<<<<<< ours
 donor="base = { init = { \"from\", run = \"$run/checkpoints/step-00000012\" } }"
 sed -e "s#name = \"s\"#name = \"f\"#" -e "s#variants = .*#variants = { $donor },#" study.lua >donated.lua
+=======
+donor=$run/checkpoints/step-00000012
+sed -e "s#name = \"s\"#name = \"f\"#" \
+    -e "s#variants = .*#variants = { base = { init = { \"from\", run = \"$donor\" } } },#" study.lua >donated.lua
+>>>>>>> theirs
 leaves 0 "$sluice" run donated.lua --out donated --progress none
 leaves 0 ranks 2 "$sluice" run donated.lua --out donated2 --ranks ep=2 --progress none
-sed "s#run = \"$run/[^\"]*\"#run = \"one1/step-00000012\"#" donated.lua >whole.lua
+sed "s#run = \"$donor\"#run = \"one1/step-00000012\"#" donated.lua >whole.lua
 leaves 0 "$sluice" run whole.lua --out whole --progress none
 cmp "$(echo donated/f/base-*/0/checkpoints/step-00000012)/state.safetensors" \
     "$(echo whole/f/base-*/0/checkpoints/step-00000012)/state.safetensors" || fail "another donor of parts"
@@ -116,9 +122,15 @@ run=$(echo torn/s/base-*/0)
 last=$run/checkpoints/step-00000012/state-00002.safetensors
 cp $last kept
 size=$(wc -c <$last)
+<<<<<<< ours
 half=$((size / 2))
 for spoil in "printf x | dd of=$last bs=1 seek=$half conv=notrunc" "truncate -s $half $last" "rm $last"; do
     sh -c "$spoil" 2>/dev/null
+=======
+for spoil in "dd if=/dev/zero of=$last bs=9 count=9 seek=$((size / 18)) conv=notrunc" \
+    "truncate -s $((size / 2)) $last" "rm $last"; do
+    $spoil 2>/dev/null
+>>>>>>> theirs
     leaves 4 "$sluice" ckpt inspect "$run/checkpoints/step-00000012"
     says "state-00002.safetensors"
     leaves 0 "$sluice" sample "$run" -n 2
@@ -146,14 +158,18 @@ echo "two ranks that go back: losses differ by $near"
 cat >blind <<'SH'
 #!/bin/sh
 [ "$OMPI_COMM_WORLD_RANK" = 1 ] || exec "$@"
-exec unshare -m sh -c 'mount -t tmpfs none hidden && exec "$@"' sh "$@"
+exec unshare -m sh -c 'mount -t tmpfs none hidden && mkdir -p $OWN && exec "$@"' sh "$@"
 SH
 chmod +x blind
 mkdir hidden
 if unshare -m mount -t tmpfs none hidden 2>/dev/null; then
-    leaves 1 ranks 2 ./blind "$sluice" run study.lua --out hidden --progress none
+    export OWN=hidden
+    leaves 4 ranks 2 ./blind "$sluice" run study.lua --out hidden --progress none
     says 'rank 1: '
     says 'has to lie on a file system that all ranks see'
+    export OWN="hidden/s/$(basename mesh1/s/base-*)/0/checkpoints/step-00000004.tmp"    # the same path elsewhere
+    leaves 1 ranks 2 ./blind "$sluice" run study.lua --out hidden --progress none
+    says 'rank 0 cannot read what rank 1 wrote; all have to see the output folder'
 else
     echo "no namespaces of mounts here: a rank without the folder is not tried"
 fi

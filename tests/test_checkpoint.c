@@ -415,6 +415,126 @@ static void test_safetensors(void **state)
         }
 }
 
+/* ---- files of pieces ---- */
+
+enum { ROWS = 6, LINES = 5, COLUMNS = 7, VALUES = ROWS * LINES * COLUMNS };
+static float stack[VALUES];
+static const float pair[2] = { 3, 4 };
+
+static struct box box(int64_t row, int64_t rows, int64_t line, int64_t lines)
+{
+    return (struct box){ 3, { row, line, 0 }, { rows, lines, COLUMNS } };
+}
+
+/* A file of a piece of the stack, and of the pair where `both`; said: where it is said to begin. */
+static struct safetensors *part(int number, struct box b, struct box said, bool both)
+{
+    char name[128];
+    struct safetensors *s;
+    struct stored whole[2] = { stored_new("stack", "F32", SHAPE(ROWS, LINES, COLUMNS)),
+                               stored_new("pair", "F32", SHAPE(2)) },
+                  piece[2] = { stored_new("stack", "F32", SHAPE(b.extent[0], b.extent[1], COLUMNS)), whole[1] };
+    const struct box all = { 3, { 0 }, { ROWS, LINES, COLUMNS } }, boxes[2] = { said, { 1, { 0 }, { 2 } } };
+    size_t header;
+    free(safetensors_header(2, whole, NULL, &header));      /* offsets */
+    json_t *about = safetensors_about_pieces(1 + both, whole, boxes);
+    char *text = safetensors_header(1 + both, piece, about, &header);
+    float values[VALUES];
+    box_copy(&all, stack, &b, values, sizeof *values);
+    snprintf(name, sizeof name, "%s/part-%d", folder, number);
+    FILE *f = fopen(name, "wb");
+    fwrite(text, 1, header, f);
+    fwrite(values, sizeof *values, (size_t)box_count(&b), f);
+    if (both) fwrite(pair, sizeof pair, 1, f);
+    fclose(f);
+    free(text);
+    json_decref(about);
+    ok(safetensors_open(&s, name, &err));
+    assert_true(safetensors_is_part(s));
+    return s;
+}
+
+static struct hash one_file(void)
+{
+    struct stored whole[2] = { stored_new("stack", "F32", SHAPE(ROWS, LINES, COLUMNS)),
+                               stored_new("pair", "F32", SHAPE(2)) };
+    size_t header;
+    char *text = safetensors_header(2, whole, NULL, &header), *file = xmalloc(header + sizeof stack + sizeof pair);
+    memcpy(file, text, header);
+    memcpy(file + header, stack, sizeof stack);
+    memcpy(file + header + sizeof stack, pair, sizeof pair);
+    struct hash h = hash_bytes(file, header + sizeof stack + sizeof pair);
+    free(text);
+    free(file);
+    return h;
+}
+
+/* Every box of what lies in four files, cut along two dimensions, is that of the whole; so is the hash. */
+static void test_parts(void **state)
+{
+    (void)state;
+    struct safetensors *file[4], *all;
+    clear();
+    mkdir(folder, 0755);
+    for (int i = 0; i < VALUES; i++) stack[i] = (float)i;
+    for (int i = 0; i < 4; i++) {
+        struct box b = box(i / 2 * 2, i / 2 ? 4 : 2, i % 2 * 3, i % 2 ? 2 : 3);
+        file[3 - i] = part(i, b, b, i == 1);
+    }
+    ok(safetensors_join(&all, 4, file, &err));
+    assert_int_equal(safetensors_count(all), 2);
+    assert_false(safetensors_is_part(all));
+    assert_true(hash_equal(safetensors_hash(all), one_file()));
+    const struct stored *t = safetensors_find(all, "stack");
+    const struct box whole = stored_box(t);
+    assert_int_equal(safetensors_tensor(all, 0) - t, 0);
+    for (int64_t row = 0; row < ROWS; row++)
+        for (int64_t rows = 0; row + rows <= ROWS; rows++)
+            for (int64_t line = 0; line < LINES; line++) {
+                float got[VALUES], want[VALUES];
+                struct box b = box(row, rows, line, LINES - line);
+                b.begin[2] = row % 3;
+                b.extent[2] = COLUMNS - b.begin[2] - line % 2;
+                safetensors_read(all, t, &b, got);
+                box_copy(&whole, stack, &b, want, sizeof *want);
+                assert_memory_equal(got, want, (size_t)box_count(&b) * sizeof *got);
+                for (int64_t i = 0; i < box_count(&b); i++) {
+                    int64_t column = i % b.extent[2] + b.begin[2], at = i / b.extent[2];
+                    int64_t its = at % b.extent[1] + line, of = at / b.extent[1] + row;
+                    assert_true(got[i] == (float)((of * LINES + its) * COLUMNS + column));
+                }
+            }
+    safetensors_close(all);
+}
+
+static void test_bad_parts(void **state)
+{
+    (void)state;
+    const struct box top = box(0, 2, 0, LINES), rest = box(2, 4, 0, LINES);
+    const struct { struct box of[2], said[2]; const char *words; } bad[] = {
+        { { top, box(2, 3, 0, LINES) }, { top, box(2, 3, 0, LINES) }, "35 of its values are in no piece" },
+        { { top, rest }, { top, box(1, 4, 0, LINES) }, "two pieces hold the same place" },
+        { { top, rest }, { top, box(3, 4, 0, LINES) }, "does not lie within it" },
+        { { top, rest }, { top, box(-1, 4, 0, LINES) }, "does not lie within it" },
+        { { top, rest }, { top, { .rank = 2, .begin = { 2, 0 } } }, "is no piece of what it is said to be of" },
+    };
+    struct safetensors *file[2], *all;
+    clear();
+    mkdir(folder, 0755);
+    for (int i = 0; i < COUNT(bad); i++) {
+        for (int k = 0; k < 2; k++) file[k] = part(k, bad[i].of[k], bad[i].said[k], k == 0);
+        assert_int_equal(safetensors_join(&all, 2, file, &err), -1);
+        says(bad[i].words);
+        assert_null(all);
+    }
+    file[0] = part(0, top, top, true);
+    assert_int_equal(safetensors_join(&all, 1, file, &err), -1);
+    says("are in no piece");
+    for (int k = 0; k < 2; k++) file[k] = part(k, k ? rest : top, k ? rest : top, true);
+    assert_int_equal(safetensors_join(&all, 2, file, &err), -1);
+    says("'pair': two pieces hold the same place");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -426,6 +546,8 @@ int main(void)
         cmocka_unit_test(test_bit_flips),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_bad_parts),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

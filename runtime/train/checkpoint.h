@@ -32,7 +32,8 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
 int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out,
                     json_t **trainer_state, struct err *e);
 
-/* On the other ranks: what rank 0 ordered, ORDER_SAVE or ORDER_LOAD. */
+/* On the other ranks: whether a folder of rank 0 is here too; and what it ordered, ORDER_SAVE or ORDER_LOAD. */
+int checkpoint_sees(const char *folder, struct err *e);
 void checkpoint_answer(struct leaves *leaves, struct state *state, struct order o);
 
 /* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed

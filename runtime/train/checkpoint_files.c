@@ -5,6 +5,100 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+<<<<<<< ours
+=======
+#include <unistd.h>
+
+enum { VERSION = 1, VERSION_PARTS = 2, MANIFEST_MOST = 1 << 26 };
+static const char manifest_file[] = "manifest.json";
+
+static json_t *bytes_and_hash(uint64_t bytes, const char *hash)
+{
+    return json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "xxh128", hash);
+}
+
+/* The manifest's last member is the hash of all bytes before it. */
+static const char seal[] = ",\"xxh128\":\"", seal_end[] = "\"}\n";
+enum { SEAL = sizeof seal - 1 + 32 + sizeof seal_end - 1 };
+
+/* Alone a rank writes the one file; several write parts of it, and the manifest says bytes and hash of both. */
+static char *manifest_text(int64_t step, const json_t *trainer_state, const struct answer *parts,
+                           const struct checkpoint *c)
+{
+    char check[33], *text;
+    int ranks = comm_here()->ranks;
+    json_t *files = json_object();
+    for (int r = 0; r < ranks; r++) {
+        char *name = checkpoint_state_name(r);
+        json_object_set_new(files, name, bytes_and_hash(parts[r].bytes, parts[r].hash));
+        free(name);
+    }
+    json_t *j = json_pack("{s:s, s:i, s:I, s:o, s:o*, s:O}", "format", "sluice-checkpoint", "version",
+                          ranks > 1 ? VERSION_PARTS : VERSION, "step", (json_int_t)step, "files", files, "state",
+                          ranks > 1 ? bytes_and_hash(c->bytes, c->hash) : NULL, "extra", trainer_state);
+    INVARIANT(j, "a checkpoint's manifest cannot be made");
+    char *body = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    size_t length = strlen(body) - 1;                       /* the closing brace comes after the seal */
+    hash_print(hash_bytes(body, length), check);
+    text = text_new("%.*s%s%s%s", (int)length, body, seal, check, seal_end);
+    free(body);
+    json_decref(j);
+    return text;
+}
+
+int checkpoint_write_manifest(const char *folder, int64_t step, const json_t *trainer_state,
+                              const struct answer *parts, const struct checkpoint *c)
+{
+    struct err e;
+    char *path = checkpoint_join(folder, manifest_file, ""), *text = manifest_text(step, trainer_state, parts, c);
+    struct file *file = file_begin(path, FILE_REGULAR, &e);
+    if (file) fputs(text, file_stream(file));
+    int failure = file ? file_commit(file, &e) : -1, cause = errno;
+    free(text);
+    free(path);
+    errno = cause;
+    return failure;
+}
+
+static bool sealed(const char *text, size_t size)
+{
+    char check[33];
+    if (size < SEAL) return false;
+    const char *tail = text + size - SEAL;
+    hash_print(hash_bytes(text, size - SEAL), check);
+    return !memcmp(tail, seal, sizeof seal - 1) && !memcmp(tail + sizeof seal - 1, check, 32) &&
+           !memcmp(tail + sizeof seal - 1 + 32, seal_end, sizeof seal_end - 1);
+}
+
+static json_t *manifest_read(const char *folder, struct err *e)
+{
+    size_t size = 0;
+    char *path = checkpoint_join(folder, manifest_file, ""), *text = regular_text(path, MANIFEST_MOST, &size, e);
+    json_t *j = NULL;
+    if (!text) err_prefix(e, "%s: ", path);
+    else if (!sealed(text, size)) err_set(e, "%s: damaged (its hash does not match)", path);
+    else if (!(j = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL))) err_set(e, "%s: not JSON", path);
+    const char *format = json_string_value(json_object_get(j, "format"));
+    json_int_t version = json_integer_value(json_object_get(j, "version"));
+    if (j && (!format || strcmp(format, "sluice-checkpoint") || version < VERSION || version > VERSION_PARTS)) {
+        err_set(e, "%s: format %s, version %lld; wanted is sluice-checkpoint, version %d or %d", path,
+                format ? format : "?", (long long)version, VERSION, VERSION_PARTS);
+        json_decref(j);
+        j = NULL;
+    }
+    free(text);
+    free(path);
+    return j;
+}
+
+bool checkpoint_is(const char *path)
+{
+    char *manifest = checkpoint_join(path, manifest_file, "");
+    bool yes = access(manifest, F_OK) == 0;
+    free(manifest);
+    return yes;
+}
+>>>>>>> theirs
 
 /* verified: every byte, and not only how many they are. */
 static int check_file(const char *path, const json_t *said, const struct safetensors *file, bool verified,

@@ -5,6 +5,7 @@
 #include "checkpoint.h"
 #include "safetensors.h"
 
+<<<<<<< ours
 /* What a rank has done of what all do: whether, or why not, with errno then; of the file that it wrote bytes and hash.
    */
 struct answer { bool failed; int cause; struct err err; uint64_t bytes; char hash[33]; };
@@ -23,18 +24,27 @@ int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, st
 
 /* checkpoint_state.c: what this rank writes, and reads of what is open. sees: the folder is here too. */
 struct stored checkpoint_tensor(const struct leaf *l);
+=======
+/* Whether a rank has done what all do, or why not, with errno then; of the file that it wrote bytes and hash. */
+struct answer { bool failed; int cause; struct err err; uint64_t bytes; char hash[33]; };
+
+/* checkpoint_state.c: what this rank writes, and reads of what is open. */
+char *checkpoint_join(const char *dir, const char *name, const char *suffix);         /* malloc'd */
+>>>>>>> theirs
 char *checkpoint_state_name(int rank);                      /* of the file of a rank, malloc'd */
-int checkpoint_sees(const char *folder, struct err *e);
+struct stored checkpoint_tensor(const struct leaf *l);
 void checkpoint_write_state(const char *folder, struct leaves *leaves, struct state *state, struct answer *out);
 void checkpoint_fill(const struct safetensors *tensors, struct leaves *leaves, struct state *state);
 
-/* checkpoint_ranks.c: all ranks write; answers: of each. */
-int checkpoint_write_all(const char *folder, struct leaves *leaves, struct state *state, struct answer *answers,
-                         struct err *e);
-
-/* checkpoint_files.c: opens it, with every byte verified of one of `of` shares of its files, and holds it against the
-   leaves. */
+/* checkpoint_files.c: parts: what each rank wrote. open: with every byte verified of one of `of` shares of its files,
+   held against the leaves. */
+int checkpoint_write_manifest(const char *folder, int64_t step, const json_t *trainer_state,
+                              const struct answer *parts, const struct checkpoint *c);
 int checkpoint_open_for(const char *folder, int share, int of, const struct leaves *leaves,
                         struct safetensors **tensors, struct checkpoint *out, json_t **trainer_state, struct err *e);
+
+/* checkpoint_ranks.c: all files, by all ranks. */
+int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state,
+                     const json_t *trainer_state, struct checkpoint *out, struct err *e);
 
 #endif

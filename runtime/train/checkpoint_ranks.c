@@ -31,12 +31,52 @@ static int collect(struct answer *answers, struct err *e)
     return -1;
 }
 
-int checkpoint_write_all(const char *folder, struct leaves *leaves, struct state *state, struct answer *answers,
-                         struct err *e)
+/* ---- writing ---- */
+
+static int open_part(const char *folder, int rank, struct safetensors **part, struct err *e)
 {
+    char *name = checkpoint_state_name(rank), *path = checkpoint_join(folder, name, "");
+    int failure = safetensors_open(part, path, e);
+    if (failure) err_prefix(e, "rank 0 cannot read what rank %d wrote; all have to see the output folder: ",
+                           rank);
+    free(path);
+    free(name);
+    return failure;
+}
+
+/* Of parts: bytes and hash of the one file that they stand for, as rank 0 sees them. */
+static int measure(const char *folder, const struct answer *parts, struct checkpoint *out, struct err *e)
+{
+    int n = comm_here()->ranks, failure = 0;
+    out->bytes = parts[0].bytes;
+    memcpy(out->hash, parts[0].hash, sizeof out->hash);
+    if (n == 1) return 0;
+    struct safetensors **part = xcalloc((size_t)n, sizeof *part), *all = NULL;
+    for (int r = 0; r < n && !failure; r++) failure = open_part(folder, r, &part[r], e);
+    for (int r = 0; r < n && failure; r++) safetensors_close(part[r]);
+    if (!failure) failure = safetensors_join(&all, n, part, e);
+    if (!failure) {
+        hash_print(safetensors_hash(all), out->hash);
+        out->bytes = safetensors_bytes(all);
+    }
+    safetensors_close(all);
+    free(part);
+    return failure;
+}
+
+int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state,
+                     const json_t *trainer_state, struct checkpoint *out, struct err *e)
+{
+    struct answer *parts = xcalloc((size_t)comm_here()->ranks, sizeof *parts);
     order(ORDER_SAVE, folder);
-    checkpoint_write_state(folder, leaves, state, &answers[0]);
-    return collect(answers, e);
+    checkpoint_write_state(folder, leaves, state, &parts[0]);
+    int failure = collect(parts, e) || measure(folder, parts, out, e);
+    if (!failure && checkpoint_write_manifest(folder, step, trainer_state, parts, out))
+        failure = err_set(e, "%s", strerror(errno));
+    int cause = errno;
+    free(parts);
+    errno = cause;
+    return failure ? -1 : 0;
 }
 
 /* ---- reading ---- */

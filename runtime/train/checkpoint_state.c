@@ -11,6 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+char *checkpoint_join(const char *dir, const char *name, const char *suffix)
+{
+    char *path = text_new("%s/%s%s", dir, name, suffix);
+    return path;
+}
+
 char *checkpoint_state_name(int rank)
 {
     return comm_here()->ranks == 1 ? xstrdup("state.safetensors") : text_new("state-%05d.safetensors", rank);

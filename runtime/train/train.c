@@ -468,6 +468,15 @@ static enum outcome follow(struct trainer *t)
     }
 }
 
+/* Before anything is computed: each rank writes in the run's folder. */
+static enum outcome find_folder(struct trainer *t)
+{
+    if (checkpoint_sees(t->dir, &t->err) == 0) return OUTCOME_FINISHED;
+    err_prefix(&t->err, "rank %d: ", comm_here()->rank);
+    say(t, OUTCOME_INPUT);
+    return OUTCOME_INPUT;
+}
+
 static void finish(struct trainer *t)
 {
     metrics_free(t->train);
@@ -565,7 +574,8 @@ enum outcome train_follow(const struct study *s, int point, const struct train_o
     process_hear(SIG_IGN);                                  /* rank 0 hears them, and has the others end with it */
     signal(SIGXFSZ, SIG_IGN);
     bool opens = comm_follow().kind == ORDER_OPEN;          /* not when the point was finished before */
-    enum outcome outcome = opens ? open_point(t) : OUTCOME_FINISHED;
+    enum outcome outcome = opens ? find_folder(t) : OUTCOME_FINISHED;
+    if (opens && outcome == OUTCOME_FINISHED) outcome = open_point(t);
     if (opens && outcome == OUTCOME_FINISHED) outcome = follow(t);
     finish(t);
     return outcome;

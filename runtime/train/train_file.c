@@ -42,8 +42,10 @@ bool origin_equal(const struct origin *a, const struct origin *b)
 
 size_t train_checkpoint_bytes(const struct trainer *t)
 {
-    const struct plan_report *r = plan_report(t->session->plan);
-    return r->weights + r->buffers + r->offloaded;
+    const struct leaves *leaves = t->session->leaves;
+    size_t bytes = 0;
+    for (int i = 0; i < leaves->n; i++) if (leaf_is_saved(leaves->leaf[i])) bytes += leaf_whole_bytes(leaves->leaf[i]);
+    return bytes;
 }
 
 /* What a checkpoint holds beside the model's state: whose it is, and what the loop remembers. */
