@@ -7,7 +7,10 @@ extern "C" {
 #include "parts.h"
 }
 
-static inline unsigned over_of(const struct args *a) { return (unsigned)((const struct over_attr *)a->attr)->over; }
+static inline unsigned over_of(const struct args *a)
+{
+    return (unsigned)((const struct over_attr *)a->attr)->over;
+}
 
 static inline size_t bytes_of(const struct tensor *t)
 {

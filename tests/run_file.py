@@ -139,6 +139,25 @@ def near(calm, other, most):
     print(f"{worst:.1e}")
 
 
+def nodes(study, tokens, most):
+    """Rows of a step's tokens that leave a node: each goes to so many others at most, and not once for each expert."""
+    for path in runs(study):
+        with h5py.File(path, "r") as file:
+            rows, each = (file["metrics/train/" + name][:] for name in ("node_rows", "node_rows_each"))
+        assert 0 < rows.max() <= int(tokens) * int(most), f"{rows.max()} of {tokens} tokens"
+        assert (rows < each).all(), f"{rows}, one by one {each}"
+        print(f"{rows.mean():.0f} rows of {tokens} tokens, one by one {each.mean():.0f}")
+
+
+def busiest(study, first):
+    """What the busiest rank computes over the mean, with copies of experts, from a step on, and without."""
+    for path in runs(study):
+        with h5py.File(path, "r") as file:
+            load, home = (file["metrics/train/" + name][int(first):].mean() for name in ("rank_load", "rank_load_home"))
+        assert 1 <= load < home, f"{load}, without copies {home}"
+        print(f"the busiest rank computes {load:.2f} of the mean, without copies {home:.2f}")
+
+
 def steps_of(path):
     with h5py.File(path, "r", swmr=True) as file:
         print(len(steps(file, "train")))

@@ -158,7 +158,7 @@ static void test_entropy_named(void **state)
     run_free(&r);
 }
 
-static const char *const all = TEXT({"monitors": ["weights", "spectral", "stream", "attention"]});
+static const char *const all = TEXT({"monitors": ["weights", "spectral", "stream", "attention", "ranks"]});
 
 static bool same_weights(const struct tiny *a, const struct tiny *b)
 {

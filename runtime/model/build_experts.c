@@ -161,6 +161,9 @@ static struct dispatched placed(struct build *b, const struct routing *r, const 
     if (!spare || b->mode != MODE_TRAIN || !r->logits) return *d;
     struct node *load = load_of(b, r);
     if (near == 1) return *d;
+    if (spare > experts / nodes / near * (near - 1))
+        graph_fail(g, "train.ranks.spare: %s: %d: the other ranks of a node have only %d experts", b->path, spare,
+                   experts / nodes / near * (near - 1));
     struct node *copies = place_copies(g, load, (struct place_copies_attr){ experts, nodes, near, spare }),
                 *index = spread(g, r->index, d->offsets, d->inverse, graph_result(g, copies, 1), OVER_EP);
     struct dispatched there = sorted_by(b, d->tokens, index, experts + (int64_t)nodes * near * spare, r->rows);
@@ -186,8 +189,8 @@ static void watch(struct build *b, const struct routing *r, const struct dispatc
 
 /* ---- experts of other nodes ---- */
 
-/* Nodes that a token goes to at most: as many as those groups reach whose experts lie on the most. */
-static int64_t most_nodes(const struct build *b, const struct routing *r)
+/* Nodes that a token with k experts goes to at most: as many as those groups reach whose experts lie on the most. */
+static int64_t most_nodes(const struct build *b, const struct routing *r, int64_t k)
 {
     int nodes = ranks_over(b, OVER_NODES), computed = r->experts - r->idle, each = computed / nodes, most = 0,
         size = r->groups ? r->experts / r->groups : 0, reach[nodes + 1];
@@ -202,7 +205,7 @@ static int64_t most_nodes(const struct build *b, const struct routing *r)
         left -= taken;
     }
     if (!size || most > nodes) most = nodes;
-    return most < r->k ? most : r->k;
+    return most < k ? most : k;
 }
 
 /* A token goes once to each node that has some of its experts, to the rank whose place there is that of the one here,
@@ -211,7 +214,8 @@ static struct node *over_nodes(struct build *b, const char *name, struct hidden 
                                const struct dispatched *d)
 {
     struct graph *g = b->graph;
-    int64_t places = d->offsets->shape.dim[0] - 1, tokens = d->inverse->shape.dim[0], most = most_nodes(b, r);
+    int64_t places = d->offsets->shape.dim[0] - 1, tokens = d->index->shape.dim[0],
+            most = most_nodes(b, r, d->index->shape.dim[1]);
     int nodes = ranks_over(b, OVER_NODES);
     struct node *chosen = choose_nodes(g, d->index, (struct choose_nodes_attr){ places, nodes, most }),     /* [T,M] */
                 *number = graph_result(g, chosen, 1);                                           /* [T,M K] */
