@@ -60,14 +60,9 @@ mesh 4 'cp=2 pp=2' --set train.ranks.schedule=zb_v
 leaves 0 "$sluice" run study.lua --out adamw --set train.optim=adamw --progress none
 plain adamw
 reference=adamw
-<<<<<<< ours
 mesh 2 'tp=2' --set train.optim=adamw --set train.monitors=spectral
-mesh 4 'ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2
-=======
-mesh 2 'tp=2' --set train.optim=adamw
 mesh 4 'ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2 --set train.ranks.spare=2 \
     --set train.ranks.spare_every=1
->>>>>>> theirs
 mesh 4 'pp=2 tp=2' --set train.optim=adamw --set train.ranks.schedule=zb_v
 mesh 4 'cp=2 tp=2' --set train.optim=adamw --set train.micro=4
 if [ "${SLUICE_FULL:-}" ]; then
@@ -119,13 +114,6 @@ leaves 0 ranks 2 "$sluice" run frozen.lua --out cold --ranks pp=2 --set train.ra
 for study in warm cold; do mv $study/s/base-* $study/s/base; done
 echo "a stage that is frozen: losses differ from one rank's by $(look near warm/s cold/s 1e-5)"
 
-<<<<<<< ours
-# ---- the same bits again, and on with another mesh ----
-both="--only base --set train.steps=40 --set train.ranks.schedule=dualpipe"
-cut() {
-    rm -rf "$1"
-    ranks 4 "$sluice" run study.lua --out "$1" $both --ranks 'pp=2 ep=2' --progress none >log 2>&1 &
-=======
 # ---- a router whose tokens go to two of four groups of experts, on two nodes and on four ----
 cat >groups.lua <<'LUA'
 local sl = require "sluice"
@@ -151,25 +139,19 @@ leaves 0 ranks 4 "$sluice" run groups.lua --out busy --ranks ep=4 --set train.ra
     --set train.ranks.spare_every=2 --set ffn.router.select=forced --set ffn.router.select.skew=1 --progress none
 look busiest busy/s 2
 
-# ---- the same bits again, and on with another mesh, of whose experts some have copies ----
+# ---- the same bits again, and on with another mesh, both ways, of whose experts some have copies ----
 spare="--set train.ranks.spare=1 --set train.ranks.spare_every=3"
+both="--only base --set train.steps=40 --set train.ranks.schedule=dualpipe $spare"
 cut() {
     rm -rf "$1"
-    ranks 4 "$sluice" run study.lua --out "$1" --only base --set train.steps=40 --ranks 'pp=2 ep=2' $spare \
-        --progress none >log 2>&1 &
->>>>>>> theirs
+    ranks 4 "$sluice" run study.lua --out "$1" $both --ranks 'pp=2 ep=2' --progress none >log 2>&1 &
     job=$!
     reaches "$1/s/base-*/0/checkpoints/step-00000004" 60
     pkill -9 -P "$(pgrep -d, -P $job)" || :
     kill -9 $job 2>/dev/null || :
     wait $job 2>/dev/null || :
 }
-<<<<<<< ours
 leaves 0 ranks 4 "$sluice" run study.lua --out calm $both --ranks 'pp=2 ep=2' --progress none
-=======
-leaves 0 ranks 4 "$sluice" run study.lua --out calm --only base --set train.steps=40 --ranks 'pp=2 ep=2' $spare \
-    --progress none
->>>>>>> theirs
 cut torn
 cp -r torn other
 leaves 0 ranks 4 "$sluice" resume torn/s --only base --ranks 'pp=2 ep=2' --progress none
@@ -235,7 +217,6 @@ refused 'it needs an even number, half for each direction; 6 would do' 3 2 --ran
     --set train.ranks.schedule=dualpipe --set train.micro=5 --set train.batch=10
 refused 'a pipeline of 8 stages, and the model has' 3 2 --ranks pp=2 --set train.ranks.schedule=interleaved \
     --set train.ranks.chunks=4
-<<<<<<< ours
 refused 'ranks cannot divide monitored heads' 3 2 --ranks tp=2 --set train.monitors=attention
 refused 'sequences of 33 tokens (seq) cannot be divided among 2 ranks: 1 are left over' 3 2 --ranks cp=2 --set seq=33
 while read -r says set; do
@@ -251,12 +232,9 @@ noise,_which_is_drawn_by ffn.router.noise=normal
 memory_=_'engram' memory=engram
 train.record, train.record=true
 END
-=======
-refused 'ranks cannot divide matrices of an optimizer that does not take values one by one' 3 2 --ranks tp=2
 refused 'train.ranks.nodes: 3: 4 ranks of ep cannot be divided among them' 3 4 --ranks 'ep=4 nodes=3'
 refused 'train.ranks.spare: layers.0.ffn: 3: the other ranks of a node have only 2 experts' 3 2 --ranks ep=2 \
     --set train.ranks.spare=3
 refused "train.ranks.spare: 1: products by train.fp8 = 'tile' read experts where they are at home" 3 2 --ranks ep=2 \
     --set train.ranks.spare=1 --set train.fp8=tile
->>>>>>> theirs
 refused 'train.ranks.room leaves room for' 7 2 --ranks ep=2 --set train.ranks.room=1 --only welm

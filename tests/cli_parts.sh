@@ -69,14 +69,9 @@ leaves 0 "$sluice" ckpt convert one1/step-00000012 -o one.safetensors
 cmp parted.safetensors one.safetensors || fail "another model of parts"
 leaves 4 "$sluice" ckpt inspect "$run/checkpoints/step-00000012/state-00001.safetensors"
 says "name the folder"
-<<<<<<< ours
-donor="base = { init = { \"from\", run = \"$run/checkpoints/step-00000012\" } }"
-sed -e "s#name = \"s\"#name = \"f\"#" -e "s#variants = .*#variants = { $donor },#" study.lua >donated.lua
-=======
 donor=$run/checkpoints/step-00000012
 sed -e "s#name = \"s\"#name = \"f\"#" \
     -e "s#variants = .*#variants = { base = { init = { \"from\", run = \"$donor\" } } },#" study.lua >donated.lua
->>>>>>> theirs
 leaves 0 "$sluice" run donated.lua --out donated --progress none
 leaves 0 ranks 2 "$sluice" run donated.lua --out donated2 --ranks ep=2 --progress none
 sed "s#run = \"$donor\"#run = \"one1/step-00000012\"#" donated.lua >whole.lua
@@ -122,15 +117,9 @@ run=$(echo torn/s/base-*/0)
 last=$run/checkpoints/step-00000012/state-00002.safetensors
 cp $last kept
 size=$(wc -c <$last)
-<<<<<<< ours
-half=$((size / 2))
-for spoil in "printf x | dd of=$last bs=1 seek=$half conv=notrunc" "truncate -s $half $last" "rm $last"; do
-    sh -c "$spoil" 2>/dev/null
-=======
 for spoil in "dd if=/dev/zero of=$last bs=9 count=9 seek=$((size / 18)) conv=notrunc" \
     "truncate -s $((size / 2)) $last" "rm $last"; do
     $spoil 2>/dev/null
->>>>>>> theirs
     leaves 4 "$sluice" ckpt inspect "$run/checkpoints/step-00000012"
     says "state-00002.safetensors"
     leaves 0 "$sluice" sample "$run" -n 2

@@ -19,13 +19,8 @@ static const char *self;
 
 static void test_groups(void **state)
 {
-<<<<<<< ours
     struct mesh m = { .size = { [AXIS_TP] = 2, [AXIS_CP] = 3, [AXIS_EP] = 2, [AXIS_NODES] = 2, [AXIS_PP] = 2 } };
     struct place p = { m, 0 };
-=======
-    struct mesh mesh = { .size = { [AXIS_TP] = 2, [AXIS_CP] = 3, [AXIS_EP] = 2, [AXIS_NODES] = 2, [AXIS_PP] = 2 } };
-    struct place p = { mesh, 0 };
->>>>>>> theirs
     char text[64];
     (void)state;
     assert_int_equal(mesh_ranks(&p.mesh), 48);

@@ -18,11 +18,7 @@ enum axis { AXIS_LIST(AXIS_ENUM) AXES };
 extern const char *const axis_name[AXES];
 
 /* Sets of axes. EP: those along which experts are divided, NEAR: within a node. Sequences, data: those along which
-<<<<<<< ours
    ranks have other sequences, see other tokens. Pipeline: those that are one together. */
-=======
-   ranks have other sequences, see other tokens. */
->>>>>>> theirs
 enum {
     OVER_TP = 1u << AXIS_TP,
     OVER_CP = 1u << AXIS_CP,

@@ -42,13 +42,8 @@ static int divide_axis(struct study *s, const char *word, struct err *e)
     bool whole = sscanf(word, "%7[a-z]=%d%c", name, &size, &rest) == 2 && size > 0;
     while (axis < AXES && strcmp(axis_name[axis], name)) axis++;
     if (!whole || axis == AXES || !json_object_get(ranks_of(&s->variant[0]), name))
-<<<<<<< ours
         return err_set(e, "'%s': must be an axis and how many ranks it has, as ep=4; axes are dp, ep, nodes, tp, cp, "
                           "pp", word);
-=======
-        return err_set(e, "'%s': must be an axis and how many ranks it has, as ep=4; axes are dp, ep, nodes, tp, pp",
-                       word);
->>>>>>> theirs
     for (int v = 0; v < s->n_variants; v++) json_object_set_new(ranks_of(&s->variant[v]), name, json_integer(size));
     return 0;
 }

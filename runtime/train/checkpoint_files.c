@@ -1,12 +1,14 @@
-/* The files of a checkpoint, opened and held against its manifest and the model's leaves. */
+/* The files of a checkpoint, and its manifest. Every byte is covered by a hash: those of files with tensors are in the
+   manifest, the manifest's at its own end. */
 #include "checkpoint_files.h"
+#include "base/file.h"
+#include "base/regular.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-<<<<<<< ours
-=======
 #include <unistd.h>
 
 enum { VERSION = 1, VERSION_PARTS = 2, MANIFEST_MOST = 1 << 26 };
@@ -98,7 +100,6 @@ bool checkpoint_is(const char *path)
     free(manifest);
     return yes;
 }
->>>>>>> theirs
 
 /* verified: every byte, and not only how many they are. */
 static int check_file(const char *path, const json_t *said, const struct safetensors *file, bool verified,
@@ -136,7 +137,7 @@ static int open_tensors(const char *folder, const json_t *manifest, int share, i
                         struct err *e)
 {
     json_t *files = json_object_get(manifest, "files");
-    bool parts = json_integer_value(json_object_get(manifest, "version")) == CHECKPOINT_PARTS;
+    bool parts = json_integer_value(json_object_get(manifest, "version")) == VERSION_PARTS;
     struct safetensors **file = xcalloc(json_object_size(files) + 1, sizeof *file);
     int n = open_files(folder, files, share, of, file, e), failure = n < 0;
     *tensors = NULL;
@@ -160,7 +161,7 @@ static const json_t *state_of(const json_t *manifest)
 static int open_share(const char *folder, int share, int of, struct safetensors **tensors, struct checkpoint *out,
                       json_t **trainer_state, struct err *e)
 {
-    json_t *manifest = checkpoint_manifest(folder, e);
+    json_t *manifest = manifest_read(folder, e);
     *tensors = NULL;
     if (!manifest) return -1;
     int failure = open_tensors(folder, manifest, share, of, tensors, e);

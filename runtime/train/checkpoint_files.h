@@ -5,32 +5,11 @@
 #include "checkpoint.h"
 #include "safetensors.h"
 
-<<<<<<< ours
-/* What a rank has done of what all do: whether, or why not, with errno then; of the file that it wrote bytes and hash.
-   */
-struct answer { bool failed; int cause; struct err err; uint64_t bytes; char hash[33]; };
-
-/* Versions of a manifest: one file has all of the state; or parts of it lie in those of ranks. */
-enum { CHECKPOINT_WHOLE = 1, CHECKPOINT_PARTS };
-
-/* checkpoint_manifest.c. join, manifest: malloc'd, new reference; seal: writes it, -1: errno says why not. */
-char *checkpoint_join(const char *dir, const char *name, const char *suffix);
-int checkpoint_seal(const char *folder, json_t *manifest);
-json_t *checkpoint_manifest(const char *folder, struct err *e);
-
-/* checkpoint_write.c */
-int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state,
-                     const json_t *trainer_state, struct checkpoint *out, struct err *e);
-
-/* checkpoint_state.c: what this rank writes, and reads of what is open. sees: the folder is here too. */
-struct stored checkpoint_tensor(const struct leaf *l);
-=======
 /* Whether a rank has done what all do, or why not, with errno then; of the file that it wrote bytes and hash. */
 struct answer { bool failed; int cause; struct err err; uint64_t bytes; char hash[33]; };
 
 /* checkpoint_state.c: what this rank writes, and reads of what is open. */
 char *checkpoint_join(const char *dir, const char *name, const char *suffix);         /* malloc'd */
->>>>>>> theirs
 char *checkpoint_state_name(int rank);                      /* of the file of a rank, malloc'd */
 struct stored checkpoint_tensor(const struct leaf *l);
 void checkpoint_write_state(const char *folder, struct leaves *leaves, struct state *state, struct answer *out);
