@@ -57,6 +57,7 @@ TWIN(choose_nodes, choose_nodes_forward);
 
 static __global__ void __launch_bounds__(BLOCK) index_read(const float *number, int32_t *index, int64_t n)
 {
+    #pragma unroll 1
     for (int64_t i = first_item(); i < n; i += all_items()) index[i] = (int32_t)number[i] - 1;
 }
 
@@ -105,6 +106,7 @@ struct sorted { const int32_t *index, *offsets, *inverse; };
 static __global__ void __launch_bounds__(BLOCK) pairs_spread(struct sorted s, const int32_t *begin,
                                                              const int32_t *places, int32_t *out, int64_t pairs, int me)
 {
+    #pragma unroll 1
     for (int64_t i = first_item(); i < pairs; i += all_items()) {
         out[i] = -1;
         if (s.inverse[i] < 0) continue;
@@ -144,9 +146,11 @@ static struct copies copies_of(const struct args *a)
 static __global__ void __launch_bounds__(BLOCK) copies_pack(struct copies c, struct view w, struct view sent,
                                                             int64_t each)
 {
-    for (int64_t k = first_item(); k < c.all * each; k += all_items()) {
-        int i = (int)(k / each);
-        if (home_of(c, i) == c.me) store(sent, k, load(w, c.of[i] % c.own * each + k % each));
+    for (int i = blockIdx.y; i < c.all; i += gridDim.y) {
+        if (home_of(c, i) != c.me) continue;
+        #pragma unroll 1
+        for (int64_t k = first_item(); k < each; k += all_items())
+            store(sent, i * each + k, load(w, c.of[i] % c.own * each + k));
     }
 }
 
@@ -154,9 +158,10 @@ static __global__ void __launch_bounds__(BLOCK) copies_pack(struct copies c, str
 static __global__ void __launch_bounds__(BLOCK) copies_unpack(struct copies c, struct view come, struct view y,
                                                               int64_t each)
 {
-    for (int64_t k = first_item(); k < c.spare * each; k += all_items()) {
-        int i = c.me * c.spare + (int)(k / each);
-        store(y, c.own * each + k, load(come, home_of(c, i) * c.spare * each + k));
+    for (int i = blockIdx.y; i < c.spare; i += gridDim.y) {
+        int64_t from = (home_of(c, c.me * c.spare + i) * c.spare + i) * each, to = (c.own + i) * each;
+        #pragma unroll 1
+        for (int64_t k = first_item(); k < each; k += all_items()) store(y, to + k, load(come, from + k));
     }
 }
 
@@ -164,13 +169,14 @@ static __global__ void __launch_bounds__(BLOCK) copies_unpack(struct copies c, s
 static __global__ void __launch_bounds__(BLOCK) copies_add(struct copies c, struct view dy, struct view come,
                                                            struct sum dw, int64_t each)
 {
-    for (int64_t k = first_item(); k < c.own * each; k += all_items()) {
-        int expert = (int)(k / each);
-        float old = dw.beta == 0 ? 0 : dw.beta * load(dw.to, k), sum = old + load(dy, k);
-        for (int i = 0; i < c.all; i++)
-            if (home_of(c, i) == c.me && c.of[i] % c.own == expert) sum += load(come, i * each + k % each);
-        store(dw.to, k, sum);
-    }
+    for (int expert = blockIdx.y; expert < c.own; expert += gridDim.y)
+        for (int64_t k = first_item(); k < each; k += all_items()) {
+            int64_t at = expert * each + k;
+            float old = dw.beta == 0 ? 0 : dw.beta * load(dw.to, at), sum = old + load(dy, at);
+            for (int i = 0; i < c.all; i++)
+                if (home_of(c, i) == c.me && c.of[i] % c.own == expert) sum += load(come, i * each + k);
+            store(dw.to, at, sum);
+        }
 }
 
 static int64_t each_of(const struct args *a) { return shape_count(a->in[0].shape) / a->in[0].shape.dim[0]; }
@@ -183,9 +189,9 @@ static void with_copies_forward(const struct args *a)
     size_t part = (size_t)(c.spare * each) * element_bytes(a->in[0].format);
     struct view come = { a->scratch, a->in[0].format == FORMAT_BF16 }, sent = view_of(a->work[0]);
     copy(a, a->out[0].data, a->in[0].data, bytes_of(&a->in[0]));
-    LAUNCH(a, copies_pack, grid_for(a, c.all * each, BLOCK), BLOCK, 0, c, view_of(a->in[0]), sent, each);
+    LAUNCH(a, copies_pack, grid_of(a, c.all, each), BLOCK, 0, c, view_of(a->in[0]), sent, each);
     exchange_even(a, over, sent.data, part, come.data, part);
-    LAUNCH(a, copies_unpack, grid_for(a, c.spare * each, BLOCK), BLOCK, 0, c, come, view_of(a->out[0]), each);
+    LAUNCH(a, copies_unpack, grid_of(a, c.spare, each), BLOCK, 0, c, come, view_of(a->out[0]), each);
 }
 
 static void with_copies_backward(const struct args *a)
@@ -196,7 +202,7 @@ static void with_copies_backward(const struct args *a)
     size_t part = (size_t)(c.spare * each) * element_bytes(a->in[0].format);
     exchange_even(a, over, (const char *)a->dout[0].data + bytes_of(&a->in[0]), 0, a->work[0].data, part);
     if (a->din[0].data)
-        LAUNCH(a, copies_add, grid_for(a, c.own * each, BLOCK), BLOCK, 0, c, view_of(a->dout[0]), view_of(a->work[0]),
+        LAUNCH(a, copies_add, grid_of(a, c.own, each), BLOCK, 0, c, view_of(a->dout[0]), view_of(a->work[0]),
                sum_of(a, 0), each);
 }
 

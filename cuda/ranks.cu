@@ -53,17 +53,18 @@ struct window { int64_t first, width; };
 static __global__ void __launch_bounds__(BLOCK)
 move_window(struct view to, struct window t, struct view from, struct window f, int64_t rows, int64_t n, bool adds)
 {
-    for (int64_t i = first_item(); i < rows * n; i += all_items()) {
-        int64_t row = i / n, column = i % n, at = t.first + row * t.width + column;
-        float value = load(from, f.first + row * f.width + column);
-        store(to, at, adds ? load(to, at) + value : value);
-    }
+    for (int64_t row = blockIdx.y; row < rows; row += gridDim.y)
+        for (int64_t column = first_item(); column < n; column += all_items()) {
+            int64_t at = t.first + row * t.width + column;
+            float value = load(from, f.first + row * f.width + column);
+            store(to, at, adds ? load(to, at) + value : value);
+        }
 }
 
 static void move(const struct args *a, struct view to, struct window t, struct view from, struct window f, int64_t rows,
                  int64_t n, bool adds)
 {
-    LAUNCH(a, move_window, grid_for(a, rows * n, BLOCK), BLOCK, 0, to, t, from, f, rows, n, adds);
+    LAUNCH(a, move_window, grid_of(a, rows, n), BLOCK, 0, to, t, from, f, rows, n, adds);
 }
 
 /* ---- all_columns: columns of all ranks, side by side ---- */

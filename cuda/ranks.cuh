@@ -17,6 +17,13 @@ static inline size_t bytes_of(const struct tensor *t)
     return (size_t)shape_count(t->shape) * element_bytes(t->format);
 }
 
+/* For rows by blockIdx.y, and the n values of each by first_item. */
+static inline dim3 grid_of(const struct args *a, int64_t rows, int64_t n)
+{
+    int64_t most = 1024;
+    return dim3((unsigned)grid_for(a, n, BLOCK), (unsigned)(rows < 1 ? 1 : rows < most ? rows : most));
+}
+
 /* To each other of a group its part of `from`, stride bytes apart, 0: to all the same; from each its part. */
 static inline void exchange_others(const struct args *a, unsigned over, const void *from, size_t stride, void *to,
                                    size_t bytes)

@@ -52,14 +52,14 @@ allow("bra ret", "uni")
 local exceptions = {
     { what = "double precision", applies = function(i) return i.opcode:find("%.f64%f[^%w]") end, kernels = [[
         adafactor_bound adafactor_direction adamw_coded adamw_coded_direction adamw_direction adamw_span amsgrad_coded
-        amsgrad_span bias_step_experts changes_fold choice_mean clip_norm_values collision_rate_count cv2_backward
-        cv2_forward drop_share global_norm_blocks global_norm_fold lion_coded lion_span load_forward
+        amsgrad_span bias_step_experts changes_fold choice_mean clip_norm_values collision_rate_count copies_place
+        cv2_backward cv2_forward drop_share global_norm_blocks global_norm_fold lion_coded lion_span load_forward
         mul_scalar_backward mul_scalar_finish muon_coded muon_even muon_lengthen muon_momentum muon_neurons
         muon_squares reduce_finish reduce_parts schedule_free_mean schedule_free_span sgd_coded sgd_span soap_pace
         step_fold step_lengths step_move step_radius step_tangent step_turn sum_by_position update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
         assign_forward cache_rows choose_tokens collision_rate_insert conv1d_past count_group cross_entropy_rows
-        delta_rule_forward drop_pairs embed_forward ngram_rows ranks_count sort_count sort_scatter
+        delta_rule_forward drop_pairs embed_forward ngram_rows nodes_choose ranks_count sort_count sort_scatter
         threshold_forward ]] },
     { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64")
       or i.opcode:find("^rem%.[us]64") end, kernels = [[
