@@ -6,6 +6,8 @@ set -eu
 tiny
 needs_ranks
 faults=$(dirname "$sluice")/faults.so
+ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS-}
+export ASAN_OPTIONS
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
