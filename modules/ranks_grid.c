@@ -2,7 +2,7 @@
 #include "model/module.h"
 #include "plan/pipeline.h"
 
-struct conf { int dp, ep, nodes, tp, cp, pp, schedule, chunks, zero; double room; int spare, spare_every; };
+struct conf { int dp, ep, nodes, tp, cp, pp, schedule, chunks, zero; double room; int spare, spare_every; bool overlap; };
 static const struct param params[] = {
     INT(struct conf, dp, 0, 0, 65536, "rank",
         "among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here"),
@@ -35,6 +35,8 @@ static const struct param params[] = {
         "busiest, which take turns with these"),
     INT(struct conf, spare_every, 10, 1, 1 << 30, "step",
         "after which copies are of the experts that were the busiest in the last of these"),
+    BOOL(struct conf, overlap, true, "what ranks tell each other within a layer goes beside what can be computed "
+         "meanwhile"),
     { 0 }
 };
 
@@ -54,7 +56,7 @@ static struct division division(struct pick self)
     const struct conf *c = self.conf;
     struct mesh mesh = { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep / c->nodes, [AXIS_NODES] = c->nodes,
                                    [AXIS_TP] = c->tp, [AXIS_CP] = c->cp, [AXIS_PP] = c->pp } };
-    return (struct division){ mesh, c->room, c->zero, c->schedule, c->chunks, c->spare, c->spare_every };
+    return (struct division){ mesh, c->room, c->zero, c->schedule, c->chunks, c->spare, c->spare_every, c->overlap };
 }
 
 const struct module ranks_grid = {

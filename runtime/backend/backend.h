@@ -64,6 +64,10 @@ struct backend {
     void (*reduce)(void *device, real *data, int64_t n, enum reduction how, unsigned over);
     void (*broadcast)(void *device, void *data, size_t bytes, int root, unsigned over);
     void (*meet)(void *device);
+    /* A kernel that is a message between ranks, beside what is given next, after those that were given so: its number,
+       from 1 on. settle: what is given next comes after all messages up to this number (INT64_MAX: all). */
+    int64_t (*beside)(void *device, kernel *run, const struct args *a);
+    void (*settle)(void *device, int64_t number);
     /* As comm's, of memory of the device. open_channel: by all ranks of a pipeline, in the order of channels, before
        anything goes through one; once more to widen it. NULL: there is nothing to open. */
     void (*open_channel)(void *device, const struct channel *c);

@@ -390,9 +390,10 @@ static void start(int rank, int ranks, double patience)
              rank, ranks, patience);
     signal(SIGALRM, late);
     alarm((unsigned)ceil(patience));
-    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &given);
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &given);
     alarm(0);
     signal(SIGALRM, SIG_DFL);
+    if (given < MPI_THREAD_SERIALIZED) fail("this MPI serves one thread alone (MPI_THREAD_SERIALIZED is needed)");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
 }
 

@@ -4,6 +4,7 @@
 #include "cpu.h"
 #include "isa.h"
 #include "base/memory.h"
+#include "line.h"
 #include "pool.h"
 
 #include <stdio.h>
@@ -70,24 +71,50 @@ static int cpu_probe_room(size_t *bytes, struct err *e)
 }
 
 static void *cpu_open(int threads) { return pool_new(threads); }
-static void cpu_close(void *device) { pool_free(device); }
+static void cpu_close(void *device)
+{
+    line_settle(INT64_MAX);
+    pool_free(device);
+}
 
 static void cpu_reduce(void *device, real *data, int64_t n, enum reduction how, unsigned over)
 {
     (void)device;
     INVARIANT(sizeof *data == sizeof(float), "ranks work in float");
-    comm_here()->reduce((float *)(void *)data, n, how, over);
+    line_put((struct errand){ .data = (float *)(void *)data, .n = n, .how = how, .over = over });
 }
+
+static int64_t cpu_beside(void *device, kernel *run, const struct args *a)
+{
+    (void)device;
+    return line_put((struct errand){ .run = run, .args = *a });
+}
+
+static void cpu_settle(void *device, int64_t number)
+{
+    (void)device;
+    line_settle(number);
+}
+
+static void cpu_meet(void *device) { cpu_settle(device, INT64_MAX); }
 
 static void cpu_broadcast(void *device, void *data, size_t bytes, int root, unsigned over)
 {
-    (void)device;
+    cpu_meet(device);
     comm_here()->broadcast(data, bytes, root, over);
 }
 
-static void cpu_meet(void *device) { (void)device; }
-static void cpu_give(void *device, const struct parcel *p, int channel) { (void)device; comm_here()->give(p, channel); }
-static void cpu_take(void *device, const struct parcel *p, int channel) { (void)device; comm_here()->take(p, channel); }
+static void cpu_give(void *device, const struct parcel *p, int channel)
+{
+    cpu_meet(device);
+    comm_here()->give(p, channel);
+}
+
+static void cpu_take(void *device, const struct parcel *p, int channel)
+{
+    cpu_meet(device);
+    comm_here()->take(p, channel);
+}
 
 const struct backend backend_cpu = {
     .name = "cpu",
@@ -110,6 +137,8 @@ const struct backend backend_cpu = {
     .reduce = cpu_reduce,
     .broadcast = cpu_broadcast,
     .meet = cpu_meet,
+    .beside = cpu_beside,
+    .settle = cpu_settle,
     .give = cpu_give,
     .take = cpu_take,
 };

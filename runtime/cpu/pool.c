@@ -40,7 +40,7 @@ struct pool {
 
 static _Thread_local bool inside;
 
-static void flush_denormals(void)
+void pool_flush_denormals(void)
 {
 #if defined(__x86_64__)
     _mm_setcsr(_mm_getcsr() | 0x8040);
@@ -87,7 +87,7 @@ static void *work(void *context)
 {
     struct pool *p = context;
     unsigned long long seen = generation(atomic_load(&p->ticket));
-    flush_denormals();
+    pool_flush_denormals();
     atomic_fetch_add(&p->begun, 1);
     for (int spins = 0;;) {
         unsigned long long now = generation(atomic_load_explicit(&p->ticket, memory_order_acquire));
@@ -131,7 +131,7 @@ struct pool *pool_new(int threads)
     memset(p, 0, sizeof *p);
     p->threads = threads;
     p->worker = xcalloc((size_t)threads, sizeof *p->worker);
-    flush_denormals();
+    pool_flush_denormals();
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     int unset = pthread_attr_setstacksize(&attr, STACK);

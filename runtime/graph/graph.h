@@ -159,10 +159,10 @@ struct leaf {
     int id; size_t offset;                                  /* place in its slab */
     size_t packed_bytes, packed;                            /* its packed form and where it lies; 0: none is wanted */
 };
-/* closed: no further weight is taken; offload: buffers of the update lie in the host's memory; here: the rank whose
-   they are. */
+/* closed: no further weight is taken; offload: buffers of the update lie in the host's memory; overlap: messages
+   between ranks go beside calls; here: the rank whose they are. */
 struct leaves {
-    struct arena *arena; int n, room; struct leaf **leaf; bool closed, offload;
+    struct arena *arena; int n, room; struct leaf **leaf; bool closed, offload, overlap;
     struct place here;
     /* of a pipeline, n 0 or 1: there is none. home: the rank of a stage, by its place along pp; first: its first layer,
        NULL until a graph decides; schedule: enum pipeline, of so many chunks a rank and micro-batches a step at most.

@@ -211,68 +211,98 @@ static bool fits(const struct plan *p, const struct node *n, enum pass pass, int
     return true;
 }
 
-/* Gives a call of node n its time: that of the chain which it goes on with, or a new one. */
-static void add_time(struct plan *p, const struct node *n, enum pass pass, struct chain *c)
+/* Gives a call its time: that of the chain which it goes on with, or a new one. */
+static void add_time(struct plan *p, const struct entry *e, struct chain *c)
 {
+    const struct node *n = e->node;
+    enum pass pass = e->pass;
     struct planned *at = &p->planned[n->id];
-    if (n->op->kind != OP_COMPUTE || !at->here) return;
     int64_t rows = p->graph->keep || !p->how.backend->cuts_rows || at->joint ? 0 : rows_of(n, pass);
     bool goes_on = rows && rows == c->rows && fits(p, n, pass, c->number);
     if (!goes_on) *c = (struct chain){ c->number + 1, rows && fits(p, n, pass, c->number + 1) ? rows : 0 };
     if (c->rows) at->chain[pass] = c->number;
     at->time[pass] = p->end - goes_on;
+    if (at->joint) at->time[FORWARD] = at->time[BACKWARD];
     p->end += !goes_on;
+}
+
+/* ---- all calls ---- */
+
+static void add(struct plan *p, const struct node *n, enum pass pass)
+{
+    if (n->op->kind != OP_COMPUTE || !p->planned[n->id].here) return;
+    p->planned[n->id].time[pass] = 0;                       /* there is one, whenever it comes */
     p->order[p->n_order++] = (struct entry){ n, pass };
 }
 
 /* Values that are recomputed come before the first call that reads them. */
-static void add_recompute(struct plan *p, const struct node *n, struct chain *c)
+static void add_recompute(struct plan *p, const struct node *n)
 {
     struct planned *at = &p->planned[n->id];
     if (!at->recompute || !at->here || at->time[RECOMPUTE] != NONE) return;
-    for (int k = 0; k < n->n_in; k++) if (n->in[k]) add_recompute(p, node_root(n->in[k]).node, c);
-    add_time(p, n, RECOMPUTE, c);
+    for (int k = 0; k < n->n_in; k++) if (n->in[k]) add_recompute(p, node_root(n->in[k]).node);
+    add(p, n, RECOMPUTE);
 }
 
-static void add_backward(struct plan *p, const struct node *n, struct chain *c)
+static void add_backward(struct plan *p, const struct node *n)
 {
-    for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) add_recompute(p, node_root(n->in[k]).node, c);
-    if (n->op->reads_out || n->n_save) add_recompute(p, n, c);
-    add_time(p, n, BACKWARD, c);
+    for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) add_recompute(p, node_root(n->in[k]).node);
+    if (n->op->reads_out || n->n_save) add_recompute(p, n);
+    add(p, n, BACKWARD);
 }
 
-static void count_calls(struct plan *p)
+static void list_passes(struct plan *p)
 {
     struct graph *g = p->graph;
-    struct chain c = { 0 };
-    p->order = arena_alloc(p->arena, (size_t)(PASSES * g->n + 1) * sizeof *p->order);
-    for (int i = 0; i < g->n; i++)
-        for (enum pass pass = 0; pass < PASSES; pass++) p->planned[i].chain[pass] = p->planned[i].time[pass] = NONE;
-    for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_AHEAD) add_time(p, g->node[i], FORWARD, &c);
+    for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_AHEAD) add(p, g->node[i], FORWARD);
     p->n_ahead = p->n_order;
-    c.rows = 0;
-    for (int i = 0; i < g->n; i++) if (p->planned[i].once) add_time(p, g->node[i], FORWARD, &c);
+    for (int i = 0; i < g->n; i++) if (p->planned[i].once) add(p, g->node[i], FORWARD);
     p->n_once = p->n_order;
     for (int i = 0; i < g->n; i++)
         if (g->node[i]->region == REGION_MICRO && p->planned[i].follows == NONE && !p->planned[i].joint &&
             !p->planned[i].once)
-            add_time(p, g->node[i], FORWARD, &c);
-    p->first_backward = p->end;
+            add(p, g->node[i], FORWARD);
     p->n_forward = p->n_order;
-    c.rows = 0;
     for (int i = g->n - 1; i >= 0; i--) {
         if (!p->planned[i].backward) continue;
-        add_backward(p, g->node[i], &c);
-        if (!p->planned[i].joint) continue;
-        p->planned[i].time[FORWARD] = p->planned[i].time[BACKWARD];
-        for (int k = i + 1; k < g->n; k++) if (p->planned[k].follows == i) add_time(p, g->node[k], FORWARD, &c);
+        add_backward(p, g->node[i]);
+        for (int k = i + 1; k < g->n && p->planned[i].joint; k++)
+            if (p->planned[k].follows == i) add(p, g->node[k], FORWARD);
     }
+}
+
+static void list_update(struct plan *p)
+{
+    struct graph *g = p->graph;
     int phases = 0;
     for (int i = 0; i < g->n; i++) if (p->planned[i].phase >= phases) phases = p->planned[i].phase + 1;
     for (int phase = 0; phase < phases; phase++)
         for (int i = 0; i < g->n; i++)
-            if (g->node[i]->region == REGION_UPDATE && p->planned[i].phase == phase)
-                add_time(p, g->node[i], FORWARD, &c);
+            if (g->node[i]->region == REGION_UPDATE && p->planned[i].phase == phase) add(p, g->node[i], FORWARD);
+}
+
+static void count_calls(struct plan *p)
+{
+    struct chain c = { 0 };
+    for (int i = 0, n = p->n_order; i < n; i++) {
+        if (i == p->n_ahead || i == p->n_forward) c.rows = 0;
+        if (i == p->n_forward) p->first_backward = p->end;
+        add_time(p, &p->order[i], &c);
+    }
+    if (p->n_forward == p->n_order) p->first_backward = p->end;
+}
+
+static void find_order(struct plan *p)
+{
+    struct graph *g = p->graph;
+    p->order = arena_alloc(p->arena, (size_t)(PASSES * g->n + 1) * sizeof *p->order);
+    for (int i = 0; i < g->n; i++)
+        for (enum pass pass = 0; pass < PASSES; pass++) p->planned[i].chain[pass] = p->planned[i].time[pass] = NONE;
+    list_passes(p);
+    overlap_order(p, p->n_once, p->n_forward);
+    overlap_order(p, p->n_forward, p->n_order);
+    list_update(p);
+    count_calls(p);
 }
 
 void order_find(struct plan *p)
@@ -285,5 +315,5 @@ void order_find(struct plan *p)
     cross_find(p);
     find_here(p);
     find_packed(p);
-    count_calls(p);
+    find_order(p);
 }

@@ -17,7 +17,7 @@ static int storage_new(struct plan *p, struct decl decl, int from, int to)
     return p->n_storages++;
 }
 
-static void storage_extend(struct plan *p, int storage, int time)
+void plan_extend(struct plan *p, int storage, int time)
 {
     if (storage == NONE) return;
     if (time > p->storage[storage].to) p->storage[storage].to = time;
@@ -58,7 +58,7 @@ static void declare(struct plan *p, const struct node *n)
     }
     if (!at->here) return;
     if (at->once) {
-        storage_extend(p, at->value[0], p->end);
+        plan_extend(p, at->value[0], p->end);
         p->storage[at->value[0]].once = true;
     }
     int once_more = at->time[RECOMPUTE];
@@ -68,7 +68,7 @@ static void declare(struct plan *p, const struct node *n)
         int *last_saved = once_more != NONE ? &at->resaved[k] : &at->save[k];
         at->save[k] = storage_new(p, n->save[k], now, now);
         if (once_more != NONE) at->resaved[k] = storage_new(p, n->save[k], once_more, once_more);
-        if (at->backward) storage_extend(p, *last_saved, at->time[BACKWARD]);
+        if (at->backward) plan_extend(p, *last_saved, at->time[BACKWARD]);
     }
     for (enum pass pass = 0; pass < PASSES; pass++)
         for (int k = 0; k < n->n_work && at->time[pass] != NONE && !(at->joint && pass == FORWARD); k++)
@@ -119,11 +119,11 @@ int plan_grad_of(struct plan *p, const struct node *n, int output, int time)
             p->storage[*storage].gradient = true;
         } else if (n->op->kind == OP_COMPUTE) {
             int reads = p->planned[n->id].time[BACKWARD];
-            storage_extend(p, *storage, reads == NONE ? p->end : reads);
-            if (p->graph->keep) storage_extend(p, *storage, p->end);
+            plan_extend(p, *storage, reads == NONE ? p->end : reads);
+            if (p->graph->keep) plan_extend(p, *storage, p->end);
         }
     }
-    storage_extend(p, *storage, time);
+    plan_extend(p, *storage, time);
     return *storage;
 }
 
@@ -139,15 +139,15 @@ static void live_through(struct plan *p, const struct node *n)
     if (n->op->kind != OP_COMPUTE || !at->here) return;
     for (int i = 0; i < n->n_in; i++) {
         if (!n->in[i]) continue;
-        storage_extend(p, value_storage(p, n->in[i], FORWARD), at->time[FORWARD]);
+        plan_extend(p, value_storage(p, n->in[i], FORWARD), at->time[FORWARD]);
         if (at->time[RECOMPUTE] != NONE)
-            storage_extend(p, value_storage(p, n->in[i], RECOMPUTE), at->time[RECOMPUTE]);
+            plan_extend(p, value_storage(p, n->in[i], RECOMPUTE), at->time[RECOMPUTE]);
         if (at->backward && has_bit(n->op->reads_in, i))
-            storage_extend(p, value_storage(p, n->in[i], BACKWARD), at->time[BACKWARD]);
+            plan_extend(p, value_storage(p, n->in[i], BACKWARD), at->time[BACKWARD]);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
         if (has_bit(n->op->reads_out, k))
-            storage_extend(p, output_storage(p, n, k, BACKWARD), at->time[BACKWARD]);
+            plan_extend(p, output_storage(p, n, k, BACKWARD), at->time[BACKWARD]);
 }
 
 /* Whether another stage is on the same rank: what it gives may come before anybody takes it. Of two sides, each has one
@@ -362,7 +362,7 @@ static void split(struct plan *p, struct call *c, struct calls *whole)
     add_call(p, whole, rest);
 }
 
-static void extend_to_weight(struct plan *p, const struct tensor *t) { storage_extend(p, storage_of(t), p->end); }
+static void extend_to_weight(struct plan *p, const struct tensor *t) { plan_extend(p, storage_of(t), p->end); }
 
 /* What the gradient of weights reads waits for it. */
 static void keep_for_weight(struct plan *p, const struct call *c)
@@ -455,11 +455,14 @@ static void plan_calls(struct plan *p)
 }
 
 /* Whether what b reads beside what a makes is there before a runs. */
-static bool waits_for_none(const struct call *a, const struct call *b)
+static bool waits_for_none(const struct plan *p, const struct call *a, const struct call *b)
 {
+    int now = p->planned[a->node->id].time[FORWARD];
     for (int k = 0; k < b->node->n_in; k++) {
         const struct node *root = b->node->in[k] ? node_root(b->node->in[k]).node : NULL;
-        if (root && root->op->kind == OP_COMPUTE && root->id > a->node->id) return false;
+        if (!root || root->op->kind != OP_COMPUTE) continue;
+        int time = p->planned[root->id].time[FORWARD];
+        if (time > now || (time == now && root->id > a->node->id)) return false;
     }
     return true;
 }
@@ -475,15 +478,15 @@ static void fuse(struct plan *p)
         for (int k = i + 1; k < f->n && k <= i + NEAR && !a->fused && !a->follower; k++) {
             struct call *b = &f->call[k];
             if (b->follower || b->fused || !b->args.n_in || b->args.in[0].data != a->args.out[0].data) continue;
-            if (!waits_for_none(a, b)) continue;
+            if (!waits_for_none(p, a, b)) continue;
             a->fused = p->how.backend->fuse(op_index(a->node->op), &a->args, op_index(b->node->op), &b->args);
             if (!a->fused) continue;
             a->args.next = &b->args;
             b->follower = true;
             for (int o = 0; o < b->node->n_out; o++)
-                storage_extend(p, storage_of(&b->args.out[o]), p->planned[a->node->id].time[FORWARD]);
+                plan_extend(p, storage_of(&b->args.out[o]), p->planned[a->node->id].time[FORWARD]);
             for (int o = 0; o < b->node->n_save; o++)
-                storage_extend(p, storage_of(&b->args.save[o]), p->planned[a->node->id].time[FORWARD]);
+                plan_extend(p, storage_of(&b->args.save[o]), p->planned[a->node->id].time[FORWARD]);
         }
     }
 }
@@ -518,13 +521,15 @@ int plan_fused(const struct plan *p, int first, int second)
     return n;
 }
 
-static size_t scratch_bytes(const struct plan *p)
+/* That of calls which go beside others is theirs. */
+static size_t scratch_bytes(const struct plan *p, bool beside)
 {
     const struct calls *all[] = { &p->ahead, &p->once, &p->forward, &p->backward, &p->weight, &p->update };
     size_t most = 0;
     for (int k = 0; k < COUNT(all) && p->how.backend->scratch; k++)
         for (int i = 0; i < all[k]->n; i++) {
-            size_t bytes = p->how.backend->scratch(op_index(all[k]->call[i].node->op), &all[k]->call[i].args);
+            const struct call *c = &all[k]->call[i];
+            size_t bytes = c->beside == beside ? p->how.backend->scratch(op_index(c->node->op), &c->args) : 0;
             if (bytes > most) most = bytes;
         }
     return offsets_round(most);
@@ -598,7 +603,8 @@ static void plan_memory(struct plan *p)
     find_kept(p);
     p->scratch = assign(p, IN_ARENA);
     p->slot_bytes = assign(p, IN_SLOT);
-    p->report.arena = p->scratch + scratch_bytes(p);
+    p->scratch_bytes = scratch_bytes(p, false);
+    p->report.arena = p->scratch + p->scratch_bytes + scratch_bytes(p, true);
     assign_carries(p);
     struct state_bytes b = state_layout(p->graph->leaves);
     p->report.weights = b.of[SLAB_WEIGHTS];
@@ -632,6 +638,10 @@ int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part,
     free(p->filled);
     fuse(p);
     link_updates(p);
+    overlap_find(p, &p->once);
+    overlap_find(p, &p->forward);
+    overlap_find(p, &p->backward);
+    overlap_find(p, &p->weight);
     plan_memory(p);
     *out = p;
     return 0;

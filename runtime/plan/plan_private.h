@@ -48,6 +48,9 @@ struct call {
     enum pass pass;
     bool joint, follower;
     int chain;
+    /* a message that goes beside the calls after it, by the number that the backend gave it; and the last one that has to
+       be there before this call, NULL: none */
+    bool beside; int64_t ticket; const struct call *awaits;
     kernel *fused, *run;
     struct args args;
     real *beta[2];
@@ -90,6 +93,7 @@ struct plan {
     struct state *state; bool borrows; char *memory, *carries;     /* borrows: the arena of another plan */
     void **separate;                                                /* or an allocation for each storage */
     size_t scratch, seeds;                                  /* where they lie: in the arena, among the carries */
+    size_t scratch_bytes;                                   /* of calls one after the other; beside them comes more */
     char *seed_memory; size_t arena_bytes;
     /* The carries as the host last saw them, of a step of so many micro-batches of all ranks. */
     char *gathered; bool fetching, is_gathered; int gathered_pieces;
@@ -120,6 +124,10 @@ static inline struct plan *plan_chunk_at(const struct plan *p, struct stage_plac
 /* What crosses: values to the stage after, gradients to the one before. */
 enum { VALUES, GRADS };
 static inline int crossing_storage(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
+void plan_extend(struct plan *p, int storage, int time);    /* it lives up to this time, or from it on */
+void overlap_order(struct plan *p, int from, int to);       /* of the entries of a pass */
+void overlap_find(struct plan *p, struct calls *calls);     /* which messages go beside which calls of a pass */
+bool call_travels(const struct call *c);                    /* it is a message to other ranks, and from them */
 void cross_find(struct plan *p);                            /* what a stage and its neighbours exchange */
 /* Channels. slots: of any rank's stage, for micro-batches in flight, in the copy of the model that does this one.
    bytes: what the backend needs. number: of what a stage and the one after or before it exchange. */

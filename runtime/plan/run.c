@@ -1,6 +1,5 @@
 /* Calls and where they find their tensors: addresses are filled in once, then a pass is a walk over its calls. */
 #include "pace.h"
-#include "talk.h"
 #include "offsets.h"
 
 #include <stdlib.h>
@@ -44,7 +43,7 @@ static void bind_calls(struct plan *p, struct calls *calls)
         if (c->args.dout) bind(p, c->args.dout, n->n_out);
         if (c->args.din) bind(p, c->args.din, n->n_in);
         c->args.device = p->state->device;
-        c->args.scratch = p->memory + p->scratch;
+        c->args.scratch = p->memory + p->scratch + (c->beside ? p->scratch_bytes : 0);
         const struct kernels *kernels = p->how.backend->kernels(op_index(n->op));
         c->run = c->follower           ? NULL
                  : c->fused            ? c->fused
@@ -153,14 +152,32 @@ static void run_stamped(struct plan *p, struct call *c)
     b->stamp(p->state->device, 2 * n + 1);
 }
 
+static void settle(struct plan *p, int64_t number)
+{
+    p->how.backend->settle(p->state->device, number);
+    pace_resume();
+}
+
+/* All that went beside the calls of a pass is there. */
+static void end_pass(struct plan *p) { if (p->graph->leaves->overlap) settle(p, INT64_MAX); }
+
+/* What is timed runs alone. */
+static void tell(struct plan *p, struct call *c)
+{
+    pace_settle();
+    if (c->beside && !p->timing) { c->ticket = p->how.backend->beside(p->state->device, c->run, &c->args); return; }
+    settle(p, INT64_MAX);
+    c->run(&c->args);
+    pace_resume();
+}
+
 void plan_run(struct plan *p, struct call *c)
 {
-    bool talks = c->run && comm_here()->ranks > 1 && talk_of(c).over;
-    if (talks) pace_settle();
     double start = p->timing ? clock_seconds() : 0;
+    if (c->awaits) settle(p, c->awaits->ticket);
     if (c->run && p->timing && p->how.backend->stamp) { run_stamped(p, c); return; }
-    if (c->run) c->run(&c->args);
-    if (talks) pace_resume();
+    if (c->run && call_travels(c)) tell(p, c);
+    else if (c->run) c->run(&c->args);
     plan_account(p, c, p->timing ? clock_seconds() - start : 0);
 }
 
@@ -170,6 +187,7 @@ static int run_next(struct plan *p, struct calls *calls, int at)
     struct call *c = &calls->call[at];
     int n = 1;
     while (c->chain != NONE && at + n < calls->n && c[n].chain == c->chain) n++;
+    for (int i = 0; n > 1 && i < n; i++) if (c[i].awaits) settle(p, c[i].awaits->ticket);
     if (n > 1) chain_run(p, c, n);
     else plan_run(p, c);
     return n;
@@ -180,7 +198,9 @@ void plan_run_forward(struct plan *p)
 {
     bool first = p->step.micro == p->first;
     for (int i = 0; first && i < p->once.n; ) i += run_next(p, &p->once, i);
+    end_pass(p);
     for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i);
+    end_pass(p);
 }
 
 static void put_betas(struct calls *calls, bool first)
@@ -193,6 +213,7 @@ void plan_run_weight(struct plan *p, int micro)
 {
     put_betas(&p->weight, micro == p->first);
     for (int i = 0; i < p->weight.n; ) i += run_next(p, &p->weight, i);
+    end_pass(p);
 }
 
 void plan_run_backward(struct plan *p, int micro)
@@ -207,4 +228,5 @@ void plan_run_backward(struct plan *p, int micro)
         i += run_next(p, &p->backward, i);
         if (last) ranks_reduce_grads(p, &bucket, i);
     }
+    end_pass(p);
 }

@@ -74,6 +74,7 @@ int session_plan(struct session **out, const json_t *config, const struct backen
     s->leaves->here = comm_here()->place;
     if (find_stages(s, &d, e)) { session_free(s); return -1; }
     s->leaves->offload = s->train.offload;
+    s->leaves->overlap = d.overlap;
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
     struct model_size size = { .batch = s->batch, .seq = s->model.seq }, eval = session_eval_size(s);
