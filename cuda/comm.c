@@ -141,6 +141,31 @@ void device_meet(void *device)
     CUDA(cudaStreamWaitEvent(d->stream, d->exchange->done, 0));
 }
 
+/* What a message's kernel launches goes on the stream of exchanges. */
+int64_t device_beside(void *device, kernel *run, const struct args *a)
+{
+    struct device *d = device;
+    struct exchange *x = begin(d);
+    cudaStream_t main = d->stream;
+    d->stream = x->stream;
+    run(a);
+    d->stream = main;
+    CUDA(cudaEventRecord(x->there[x->told % BESIDE], x->stream));
+    return ++x->told;
+}
+
+/* An event that is used again is that of a later message, which comes after this one. */
+void device_settle(void *device, int64_t number)
+{
+    struct device *d = device;
+    struct exchange *x = d->exchange;
+    if (!x) return;
+    if (number > x->told) number = x->told;
+    if (number <= x->settled) return;
+    CUDA(cudaStreamWaitEvent(d->stream, x->there[(number - 1) % BESIDE], 0));
+    x->settled = number;
+}
+
 /* ---- joining and leaving ---- */
 
 /* NCCL would wait for ever, or say something else, where two ranks have one GPU. */
@@ -201,6 +226,7 @@ void exchange_open(struct device *d)
     CUDA(cudaStreamCreateWithPriority(&x->stream, cudaStreamNonBlocking, most));   /* what others wait for goes first */
     CUDA(cudaEventCreateWithFlags(&x->given, cudaEventDisableTiming));
     CUDA(cudaEventCreateWithFlags(&x->done, cudaEventDisableTiming));
+    for (int i = 0; i < BESIDE; i++) CUDA(cudaEventCreateWithFlags(&x->there[i], cudaEventDisableTiming));
     CUDA(cudaMalloc((void **)&x->gathered, ROOM));
 }
 
@@ -213,6 +239,7 @@ void exchange_close(struct device *d)
     CUDA(cudaFree(x->gathered));
     CUDA(cudaEventDestroy(x->given));
     CUDA(cudaEventDestroy(x->done));
+    for (int i = 0; i < BESIDE; i++) CUDA(cudaEventDestroy(x->there[i]));
     CUDA(cudaStreamDestroy(x->stream));
     free(x);
 }

@@ -29,11 +29,13 @@ struct line {
     int64_t n;
 };
 
-enum { GROUPS = 1 << AXES };
-/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. */
+enum { GROUPS = 1 << AXES, BESIDE = 16 };
+/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. told: messages that
+   went beside the main stream so far; there: when the latest of them are done; settled: up to which that stream waits. */
 struct exchange {
     unsigned axes; ncclComm_t group[GROUPS];
     cudaStream_t stream; cudaEvent_t given, done;
+    int64_t told, settled; cudaEvent_t there[BESIDE];
     float *gathered;
     int n_channels; struct line *channel;                   /* by number */
 };

@@ -49,6 +49,8 @@ void device_broadcast(void *device, void *data, size_t bytes, int root, unsigned
 /* what struct comm has of this name, of memory of the device; the main stream goes on when all is there */
 void device_exchange(struct device *d, const struct parcel *parcels, int n);
 void device_meet(void *device);
+int64_t device_beside(void *device, kernel *run, const struct args *a);
+void device_settle(void *device, int64_t number);
 
 /* channel.c */
 bool channel_any(const struct device *d);                   /* some are open */

@@ -12,7 +12,7 @@
 enum { NO_GPU };
 struct conf {
     const char *name;
-    int gpu, node, overlap, two_level;
+    int gpu, node, two_level;
     double fp32_gflops, bf16_gflops, fp8_gflops, memory_gb_s, memory_gib, reached_arithmetic, reached_memory, call_us,
            inside_gb_s, inside_us, between_gb_s, between_us, reached_links;
 };
@@ -33,7 +33,6 @@ static const struct param params[] = {
     REAL(struct conf, between_gb_s, 50, 1e-6, 1e9, "GB/s", "the same of its link to other machines"),
     REAL(struct conf, between_us, 20, 0, 1e9, "us", "that a message is on its way there"),
     REAL(struct conf, reached_links, 1, 1e-3, 1, "", "share of the links' peaks that messages reach"),
-    BOOL(struct conf, overlap, 0, "a call that communicates runs beside others, up to the first that needs it"),
     BOOL(struct conf, two_level, 0, "sums and broadcasts go within machines, and between them once, as NCCL has it"),
     { 0 }
 };
@@ -118,7 +117,7 @@ int cluster_read(struct cluster **out, const char *path, struct problems *proble
     *out = arena_alloc(arena, sizeof **out);
     **out = (struct cluster){
         .arena = arena,
-        .machine = { .seconds = seconds_of, .of = c, .node = c->node, .overlap = c->overlap, .two_level = c->two_level,
+        .machine = { .seconds = seconds_of, .of = c, .node = c->node, .two_level = c->two_level,
                      .inside = link_of(c, c->inside_gb_s, c->inside_us),
                      .between = link_of(c, c->between_gb_s, c->between_us) },
         .memory = c->memory_gib * (1 << 30), .backend = c->gpu == NO_GPU ? backend_cpu : gpu_backend(),

@@ -113,6 +113,21 @@ static void backward(struct plan *p, struct plan *stage, int micro)
     give(p, stage, GRADS, micro);
 }
 
+/* A forward of a stage and a backward of another, whose messages each other's calls hide. */
+static void both(struct plan *p, const struct action *a, const struct action *b)
+{
+    struct plan *up = p->chunk[a->chunk], *down = p->chunk[b->chunk];
+    take(p, up, VALUES, a->micro);
+    take(p, down, GRADS, b->micro);
+    begin_action(p, up, a->micro);
+    begin_action(p, down, b->micro);
+    plan_run_both(up, down);
+    pace_action(down->weight.n ? 2 : 3);
+    pace_settle();
+    give(p, up, VALUES, a->micro);
+    give(p, down, GRADS, b->micro);
+}
+
 static void weight(struct plan *p, struct plan *stage, int micro)
 {
     begin_action(p, stage, micro);
@@ -166,9 +181,11 @@ void pipe_step(struct plan *p)
     for (int i = 0; i < row->n; i++) {
         const struct action *a = &row->action[i];
         struct plan *stage = p->chunk[a->chunk];
+        bool second = i > 0 && a[-1].with_next;
         state_unstage(p->state, a->micro);
-        if (a->kind == ACTION_FORWARD) forward(p, stage, a->micro);
-        if (a->kind == ACTION_BACKWARD || a->kind == ACTION_INPUT) backward(p, stage, a->micro);
+        if (a->with_next) both(p, a, a + 1);
+        else if (a->kind == ACTION_FORWARD) forward(p, stage, a->micro);
+        else if (!second && a->kind != ACTION_WEIGHT) backward(p, stage, a->micro);
         if (a->kind == ACTION_BACKWARD || a->kind == ACTION_WEIGHT) weight(p, stage, a->micro);
     }
     for (int c = 0; c < p->n_chunks; c++) {

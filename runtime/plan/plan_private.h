@@ -141,6 +141,7 @@ void pipe_forward(struct plan *p, int micro);               /* of an evaluation 
 int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part, struct err *e);
 void plan_run(struct plan *p, struct call *c);
 void plan_run_ahead(struct plan *p);
+void plan_run_both(struct plan *forward, struct plan *backward);      /* two stages: calls of one while the other waits */
 void plan_run_forward(struct plan *p);
 void plan_run_backward(struct plan *p, int micro);
 void plan_run_weight(struct plan *p, int micro);

@@ -181,26 +181,42 @@ void plan_run(struct plan *p, struct call *c)
     plan_account(p, c, p->timing ? clock_seconds() - start : 0);
 }
 
-/* Gives the number of calls it ran: one, or a chain. */
-static int run_next(struct plan *p, struct calls *calls, int at)
+/* Calls of a pass that are being run; told: it has come to one that has to wait for a message. */
+struct walk { struct plan *plan; struct calls *calls; int at; bool told; };
+
+/* How many calls come next: one, or a chain. */
+static int count_next(const struct walk *w)
 {
-    struct call *c = &calls->call[at];
+    const struct call *c = &w->calls->call[w->at];
     int n = 1;
-    while (c->chain != NONE && at + n < calls->n && c[n].chain == c->chain) n++;
-    for (int i = 0; n > 1 && i < n; i++) if (c[i].awaits) settle(p, c[i].awaits->ticket);
-    if (n > 1) chain_run(p, c, n);
-    else plan_run(p, c);
+    while (c->chain != NONE && w->at + n < w->calls->n && c[n].chain == c->chain) n++;
     return n;
 }
 
-void plan_run_ahead(struct plan *p) { for (int i = 0; i < p->ahead.n; ) i += run_next(p, &p->ahead, i); }
+static void run_next(struct walk *w)
+{
+    struct call *c = &w->calls->call[w->at];
+    int n = count_next(w);
+    for (int i = 0; n > 1 && i < n; i++) if (c[i].awaits) settle(w->plan, c[i].awaits->ticket);
+    if (n > 1) chain_run(w->plan, c, n);
+    else plan_run(w->plan, c);
+    w->at += n;
+}
+
+static void run_calls(struct plan *p, struct calls *calls)
+{
+    for (struct walk w = { p, calls, 0, false }; w.at < calls->n; ) run_next(&w);
+    end_pass(p);
+}
+
+void plan_run_ahead(struct plan *p) { run_calls(p, &p->ahead); }
+
+static void run_once(struct plan *p) { if (p->step.micro == p->first) run_calls(p, &p->once); }
+
 void plan_run_forward(struct plan *p)
 {
-    bool first = p->step.micro == p->first;
-    for (int i = 0; first && i < p->once.n; ) i += run_next(p, &p->once, i);
-    end_pass(p);
-    for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i);
-    end_pass(p);
+    run_once(p);
+    run_calls(p, &p->forward);
 }
 
 static void put_betas(struct calls *calls, bool first)
@@ -212,21 +228,53 @@ static void put_betas(struct calls *calls, bool first)
 void plan_run_weight(struct plan *p, int micro)
 {
     put_betas(&p->weight, micro == p->first);
-    for (int i = 0; i < p->weight.n; ) i += run_next(p, &p->weight, i);
-    end_pass(p);
+    run_calls(p, &p->weight);
 }
 
-void plan_run_backward(struct plan *p, int micro)
+static void begin_backward(struct plan *p, int micro)
 {
     for (int i = 0; i < p->n_seeds; i++) {
         p->how.backend->copy(p->state->device, plan_address(p, &p->storage[p->seed[i].storage]), plan_seed(p, i),
                              sizeof(real));
     }
     put_betas(&p->backward, micro == p->first);
+}
+
+void plan_run_backward(struct plan *p, int micro)
+{
     bool last = micro == p->step.micros - 1;
-    for (int i = 0, bucket = 0; i < p->backward.n; ) {
-        i += run_next(p, &p->backward, i);
-        if (last) ranks_reduce_grads(p, &bucket, i);
+    int bucket = 0;
+    begin_backward(p, micro);
+    for (struct walk w = { p, &p->backward, 0, false }; w.at < p->backward.n; ) {
+        run_next(&w);
+        if (last) ranks_reduce_grads(p, &bucket, w.at);
     }
     end_pass(p);
+}
+
+/* ---- two passes together ---- */
+
+/* Up to a call that has to wait, once; true: there are more. */
+static bool go_on(struct walk *w, bool others)
+{
+    state_unstage(w->plan->state, w->plan->step.micro);
+    while (w->at < w->calls->n) {
+        const struct call *c = &w->calls->call[w->at];
+        bool waits = false;
+        for (int i = 0, n = count_next(w); i < n; i++) waits |= c[i].awaits && c[i].awaits->beside;
+        if (waits && others && !w->told) return w->told = true;
+        w->told = false;
+        run_next(w);
+    }
+    return false;
+}
+
+void plan_run_both(struct plan *forward, struct plan *backward)
+{
+    struct walk walk[] = { { forward, &forward->forward, 0, false }, { backward, &backward->backward, 0, false } };
+    bool more[] = { true, true };
+    run_once(forward);
+    begin_backward(backward, backward->step.micro);
+    for (int turn = 0; more[0] || more[1]; turn = !turn) if (more[turn]) more[turn] = go_on(&walk[turn], more[!turn]);
+    end_pass(forward);
 }

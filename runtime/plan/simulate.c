@@ -1,5 +1,6 @@
 /* The walk of one rank over its calls. A call waits for what it needs, then takes its time on the device; what it tells
-   others takes the time of the links: the rank waits for it there or, with overlap, at the first call that needs it. */
+   others takes the time of the links: the rank waits for it there or, where it goes beside others, at the first call
+   that awaits it. */
 #include "talk.h"
 #include "walked.h"
 
@@ -33,10 +34,10 @@ void lane_append(struct lane *to, const struct lane *from, double at, double sca
 
 /* ---- the clock ---- */
 
-/* due: by storage of the plan, when what is told of it is there. wire: when the link is free. */
+/* wire: when the link is free. */
 struct clock {
     const struct machine *m; const struct place *here;
-    double now, wire, *due;
+    double now, wire;
     struct stretch *to;
 };
 
@@ -53,22 +54,21 @@ static void spend(struct clock *k, double seconds, enum work work)
     k->now += seconds;
 }
 
-/* Returns when it is there. */
+/* Beside what comes next; returns when it is there. */
 static double tell(struct clock *k, double seconds)
 {
-    double start = k->m->overlap ? fmax(k->now, k->wire) : k->now;
+    double start = fmax(k->now, k->wire);
     k->wire = start + seconds;
     lane_add(&k->to->lane, start, k->wire, WORK_TALK);
     k->to->talks += seconds;
-    if (!k->m->overlap) wait_until(k, k->wire);
     return k->wire;
 }
 
 /* A new stretch begins at time 0. */
-static struct clock begin(const struct machine *m, const struct place *here, const struct plan *p, struct stretch *to)
+static struct clock begin(const struct machine *m, const struct place *here, struct stretch *to)
 {
     *to = (struct stretch){ 0 };
-    return (struct clock){ m, here, 0, 0, p ? xcalloc((size_t)p->n_storages + 1, sizeof(double)) : NULL, to };
+    return (struct clock){ m, here, 0, 0, to };
 }
 
 /* All that was told is there. */
@@ -76,50 +76,57 @@ static void settle(struct clock *k)
 {
     wait_until(k, k->wire);
     k->to->seconds = k->now;
-    free(k->due);
-    k->due = NULL;
 }
 
 /* ---- calls ---- */
 
-/* Of all tensors of a call, or those that it writes: sees when they are there, or says it. */
-static void visit(struct clock *k, const struct tensor *t, int n, const double *says, double *latest)
+/* Calls of a pass on their way; there: when what a call told is. */
+struct walk { const struct calls *calls; int micro; enum work work; int at; double *there; bool turned; };
+
+static struct walk walk_begin(const struct calls *calls, int micro, enum work work)
 {
-    for (int i = 0; t && i < n; i++) {
-        if (!t[i].data) continue;
-        double *due = &k->due[(uintptr_t)t[i].data - 1];
-        if (says) *due = *says;
-        else *latest = fmax(*latest, *due);
-    }
+    return (struct walk){ calls, micro, work, 0, xcalloc((size_t)calls->n + 1, sizeof(double)), false };
 }
 
-static void wait_for(struct clock *k, const struct call *c)
+static void walk_call(struct clock *k, struct walk *w)
 {
-    const struct node *n = c->node;
-    double latest = 0;
-    visit(k, c->args.in, n->n_in, NULL, &latest);
-    visit(k, c->args.out, n->n_out, NULL, &latest);
-    visit(k, c->args.save, n->n_save, NULL, &latest);
-    visit(k, c->args.dout, n->n_out, NULL, &latest);
-    visit(k, c->args.din, n->n_in, NULL, &latest);
-    wait_until(k, latest);
-}
-
-static void walk_call(struct clock *k, const struct call *c, int micro, enum work work)
-{
-    if (k->m->overlap) wait_for(k, c);
-    struct call_cost cost = plan_cost_of(c, micro);
+    const struct call *c = &w->calls->call[w->at];
+    struct call_cost cost = plan_cost_of(c, w->micro);
     struct talk t = talk_of(c);
-    spend(k, k->m->seconds(k->m->of, &cost), work);
-    if (!t.over) return;
-    double there = tell(k, talk_exchange(k->m, k->here, t));
-    if (c->pass != BACKWARD) visit(k, c->args.out, c->node->n_out, &there, NULL);
-    else visit(k, c->args.din, c->node->n_in, &there, NULL);
+    if (c->awaits) wait_until(k, w->there[c->awaits - w->calls->call]);
+    if (t.over && !c->beside) wait_until(k, k->wire);
+    spend(k, k->m->seconds(k->m->of, &cost), w->work);
+    if (t.over) w->there[w->at] = tell(k, talk_exchange(k->m, k->here, t));
+    if (t.over && !c->beside) wait_until(k, k->wire);
+    w->at++;
 }
 
 static void walk_calls(struct clock *k, const struct calls *calls, int micro, enum work work)
 {
-    for (int i = 0; i < calls->n; i++) walk_call(k, &calls->call[i], micro, work);
+    struct walk w = walk_begin(calls, micro, work);
+    while (w.at < calls->n) walk_call(k, &w);
+    free(w.there);
+}
+
+/* Two passes together, as they are run: one goes on while the other would wait. */
+static bool go_on(struct clock *k, struct walk *w, bool others)
+{
+    while (w->at < w->calls->n) {
+        const struct call *c = &w->calls->call[w->at];
+        if (c->awaits && c->awaits->beside && others && !w->turned) return w->turned = true;
+        w->turned = false;
+        walk_call(k, w);
+    }
+    return false;
+}
+
+static void walk_both(struct clock *k, struct walk forward, struct walk backward)
+{
+    struct walk *walk[] = { &forward, &backward };
+    bool more[] = { true, true };
+    for (int turn = 0; more[0] || more[1]; turn = !turn) if (more[turn]) more[turn] = go_on(k, walk[turn], more[!turn]);
+    free(forward.there);
+    free(backward.there);
 }
 
 /* ---- passes ---- */
@@ -135,32 +142,38 @@ static void reduce_buckets(struct clock *k, const struct plan *p, int *bucket, i
 
 static void walk_ahead(struct walked *w, const struct plan *p, const struct place *here, const struct machine *m)
 {
-    struct clock k = begin(m, here, p, &w->ahead);
+    struct clock k = begin(m, here, &w->ahead);
     for (int micro = 0; micro < w->micros; micro++) walk_calls(&k, &p->ahead, micro, WORK_FORWARD);
     double seconds = talk_reduce(m, here, OVER_DATA, (double)p->aheads);
     if (seconds > 0) tell(&k, seconds);
+    settle(&k);
+    walk_calls(&k, &p->once, 0, WORK_FORWARD);
+    for (int c = 0; c < p->n_chunks; c++) walk_calls(&k, &p->chunk[c]->once, 0, WORK_FORWARD);
     settle(&k);
 }
 
 /* Without a pipeline: pieces of gradients are added up while the last backward goes on. */
 static void walk_passes(struct walked *w, const struct plan *p, const struct place *here, const struct machine *m)
 {
-    struct clock k = begin(m, here, p, &w->passes);
+    struct clock k = begin(m, here, &w->passes);
     for (int micro = 0, bucket = 0; micro < w->micros; micro++) {
         walk_calls(&k, &p->forward, micro, WORK_FORWARD);
-        for (int i = 0; i < p->backward.n; i++) {
-            walk_call(&k, &p->backward.call[i], micro, WORK_BACKWARD);
-            if (micro == w->micros - 1) reduce_buckets(&k, p, &bucket, i + 1);
+        settle(&k);
+        struct walk back = walk_begin(&p->backward, micro, WORK_BACKWARD);
+        while (back.at < p->backward.n) {
+            walk_call(&k, &back);
+            if (micro == w->micros - 1) reduce_buckets(&k, p, &bucket, back.at);
         }
+        free(back.there);
+        settle(&k);
     }
-    settle(&k);
 }
 
-static struct stretch walk_action(const struct plan *stage, const struct calls *calls, enum work work,
-                                  const struct place *here, const struct machine *m, int micro)
+static struct stretch walk_action(const struct calls *calls, enum work work, const struct place *here,
+                                  const struct machine *m, int micro)
 {
     struct stretch s;
-    struct clock k = begin(m, here, stage, &s);
+    struct clock k = begin(m, here, &s);
     walk_calls(&k, calls, micro, work);
     settle(&k);
     return s;
@@ -190,10 +203,16 @@ static struct walked_chunk walk_chunk(const struct plan *p, const struct plan *s
 {
     int micro = micros > 1;
     struct walked_chunk c = {
-        .forward = walk_action(stage, &stage->forward, WORK_FORWARD, here, m, micro),
-        .input = walk_action(stage, &stage->backward, WORK_BACKWARD, here, m, micro),
-        .weight = walk_action(stage, &stage->weight, WORK_WEIGHT, here, m, micro),
+        .forward = walk_action(&stage->forward, WORK_FORWARD, here, m, micro),
+        .input = walk_action(&stage->backward, WORK_BACKWARD, here, m, micro),
+        .weight = walk_action(&stage->weight, WORK_WEIGHT, here, m, micro),
     };
+    struct stretch both;
+    struct clock k = begin(m, here, &both);
+    walk_both(&k, walk_begin(&stage->forward, micro, WORK_FORWARD), walk_begin(&stage->backward, micro, WORK_BACKWARD));
+    settle(&k);
+    c.both = both.seconds;
+    free(both.lane.segment);
     c.up = talk_message(m, here->rank, neighbour(p, stage, 1, here), crossing_bytes(stage, &stage->outgoing, VALUES));
     c.down = talk_message(m, here->rank, neighbour(p, stage, -1, here), crossing_bytes(stage, &stage->incoming, GRADS));
     return c;
@@ -225,7 +244,7 @@ static struct stretch walk_updates(const struct plan *p, int from, int end, cons
                                    const struct machine *m, double *load)
 {
     struct stretch s;
-    struct clock k = begin(m, here, NULL, &s);
+    struct clock k = begin(m, here, &s);
     int ranks = mesh_ranks(&here->mesh);
     double most = 0;
     for (int r = 0; r < ranks; r++) load[r] = 0;
@@ -247,7 +266,7 @@ static struct stretch walk_updates(const struct plan *p, int from, int end, cons
 static struct stretch walk_share(const struct exchange *x, const struct place *here, const struct machine *m)
 {
     struct stretch s;
-    struct clock k = begin(m, here, NULL, &s);
+    struct clock k = begin(m, here, &s);
     for (int i = 0; i < x->n; i++)
         if (home_is_here(x->leaf[i]->home, here))
             tell(&k, talk_broadcast(m, here, leaf_replicas(x->leaf[i]), (double)leaf_bytes(x->leaf[i])));
@@ -276,7 +295,7 @@ static void walk_update(struct walked *w, const struct plan *p, const struct pla
 static struct stretch walk_sums(const struct place *here, const struct machine *m, const struct bucket *sum, int n)
 {
     struct stretch s;
-    struct clock k = begin(m, here, NULL, &s);
+    struct clock k = begin(m, here, &s);
     for (int i = 0; i < n; i++) {
         double seconds = talk_reduce(m, here, sum[i].over, (double)(sum[i].to - sum[i].from));
         if (seconds > 0) tell(&k, seconds);

@@ -13,7 +13,6 @@ struct machine {
     const void *of;
     double step;                                            /* of a step, beside its calls */
     int node; struct link inside, between;
-    bool overlap;      /* what communicates runs beside other calls, up to the first that needs it */
     bool two_level;    /* sums and broadcasts go within machines, and between them once */
 };
 

@@ -32,21 +32,10 @@ static void meet(struct sum *s)
 
 /* ---- the pipeline ---- */
 
-static double device_seconds(const struct stretch *s) { return s->seconds - s->exposed; }
-
-/* A forward beside a backward: where communication overlaps, that of each runs beside the other's calls. */
-static double pair_seconds(const struct walked_chunk *c, const struct machine *m)
-{
-    double apart = c->forward.seconds + c->input.seconds + c->weight.seconds,
-           device = device_seconds(&c->forward) + device_seconds(&c->input) + device_seconds(&c->weight),
-           link = c->forward.talks + c->input.talks + c->weight.talks;
-    return m->overlap ? fmin(apart, fmax(device, link)) : apart;
-}
-
-static struct stage_cost cost_of(const struct walked_chunk *c, const struct machine *m)
+static struct stage_cost cost_of(const struct walked_chunk *c)
 {
     return (struct stage_cost){ .forward = c->forward.seconds, .backward = c->input.seconds + c->weight.seconds,
-                                .input = c->input.seconds, .weight = c->weight.seconds, .pair = pair_seconds(c, m),
+                                .input = c->input.seconds, .weight = c->weight.seconds, .pair = c->both + c->weight.seconds,
                                 .up = c->up, .down = c->down };
 }
 
@@ -113,7 +102,7 @@ static int run_pipeline(struct sum *s, struct err *e)
     struct stage_cost *cost = arena_alloc(a, (size_t)(failure ? 1 : of.stages) * sizeof *cost);
     for (int q = 0; q < s->ranks && !failure; q++)
         for (int c = 0; c < of.chunks; c++)
-            cost[pipeline_stage(&of, q, c)] = cost_of(&s->rank[q]->chunk[c], s->m);
+            cost[pipeline_stage(&of, q, c)] = cost_of(&s->rank[q]->chunk[c]);
     if (!failure) failure = pipeline_time(&t, a, &of, cost, 0, e);
     for (int q = 0; q < s->ranks && !failure; q++) add_row(s, q, &of, &t);
     arena_free(a);

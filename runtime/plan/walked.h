@@ -9,8 +9,8 @@
 struct stretch { double seconds, talks, exposed; struct lane lane; };
 
 /* Of a chunk: a forward, the gradient of inputs, or all of a backward where it is not in halves, and that of weights;
-   how long what it makes takes to the stage after it, and its gradient to the one before. */
-struct walked_chunk { struct stretch forward, input, weight; double up, down; };
+   how long the first two take together, and what it makes to the stage after it, and its gradient to the one before. */
+struct walked_chunk { struct stretch forward, input, weight; double both, up, down; };
 
 struct walked {
     int micros;
