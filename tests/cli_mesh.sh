@@ -114,6 +114,23 @@ leaves 0 ranks 2 "$sluice" run frozen.lua --out cold --ranks pp=2 --set train.ra
 for study in warm cold; do mv $study/s/base-* $study/s/base; done
 echo "a stage that is frozen: losses differ from one rank's by $(look near warm/s cold/s 1e-5)"
 
+# ---- messages beside computation: the bits of one after the other, also where they come late ----
+late() {
+    axes=$1
+    shift
+    rm -rf apart beside
+    leaves 0 ranks 4 "$sluice" run study.lua --out apart --ranks "$axes" "$@" --set train.ranks.overlap=false \
+        --progress none
+    leaves 0 env SLUICE_LINK=500:0.1 mpirun --oversubscribe -np 4 "$sluice" run study.lua --out beside --ranks "$axes" \
+        "$@" --progress none
+    plain apart
+    plain beside
+    look equal apart/s beside/s cost/planned cost@predicted_peak_bytes       # more is alive at a time
+}
+late 'ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2
+late 'pp=2 ep=2' --set train.ranks.schedule=dualpipev --set train.ranks.spare=1
+echo "messages beside computation: the same bits"
+
 # ---- a router whose tokens go to two of four groups of experts, on two nodes and on four ----
 cat >groups.lua <<'LUA'
 local sl = require "sluice"
