@@ -30,8 +30,9 @@ struct line {
 };
 
 enum { GROUPS = 1 << AXES, BESIDE = 16 };
-/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. told: messages that
-   went beside the main stream so far; there: when the latest of them are done; settled: up to which that stream waits. */
+/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. told: messages
+   that went beside the main stream so far; there: when the latest of them are done; settled: up to which that stream
+   waits. */
 struct exchange {
     unsigned axes; ncclComm_t group[GROUPS];
     cudaStream_t stream; cudaEvent_t given, done;

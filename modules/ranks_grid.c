@@ -2,7 +2,12 @@
 #include "model/module.h"
 #include "plan/pipeline.h"
 
-struct conf { int dp, ep, nodes, tp, cp, pp, schedule, chunks, zero; double room; int spare, spare_every; bool overlap; };
+struct conf {
+    int dp, ep, nodes, tp, cp, pp, schedule, chunks, zero;
+    double room;
+    int spare, spare_every;
+    bool overlap;
+};
 static const struct param params[] = {
     INT(struct conf, dp, 0, 0, 65536, "rank",
         "among which sequences are divided, whose weights are alike; 0: what other axes leave of those that are here"),

@@ -13,6 +13,7 @@ local sl = require "sluice"
 return sl.study { base = sl.preset "welm-nano", replicates = 1, baseline = "base", data = "synthetic",
                   variants = { base = {} }, train = { steps = 1, batch = 16, micro = 2 } }
 END
+sed 's/train = {/train = { ranks = { overlap = false },/' "$work/study.lua" >"$work/apart.lua"
 cat >"$work/cluster.json" <<'END'
 { "name": "slow", "node": 2, "fp32_gflops": 2, "bf16_gflops": 2, "memory_gb_s": 1000, "memory_gib": 0.02, "call_us": 0,
   "inside_gb_s": 0.5, "inside_us": 200, "between_gb_s": 0.05, "between_us": 1000 }
@@ -55,6 +56,20 @@ END
 on --devices 4 --layout 'pp=4 schedule=1f1b zero=1 micro=8' >"$work/table"
 grep -q 'model, not measured' "$work/table" || fail "nothing says that it is a model"
 grep -q '^pp4 1f1b micro 8 zero 1 ' "$work/table" || fail "the layout that is asked for is not there"
+
+# ---- messages beside computation: they hide, and the step is shorter ----
+
+for layout in 'ep=4 micro=2' 'dp=4 zero=3 micro=2' 'pp=2 ep=2 schedule=dualpipev micro=4'; do
+    on --devices 4 --json --layout "$layout" >"$work/beside.json"
+    "$sluice" plan "$work/apart.lua" --cluster "$work/cluster.json" --devices 4 --json --layout "$layout" \
+        >"$work/apart.json"
+    python3 - "$work" <<'END' || fail "$layout: messages do not go beside computation"
+import json, sys
+beside, apart = (json.load(open(f"{sys.argv[1]}/{name}.json"))["layouts"][0] for name in ("beside", "apart"))
+assert apart["hidden_seconds"] < 0.1 * beside["hidden_seconds"], (apart, beside)
+assert beside["step_seconds"] < apart["step_seconds"]
+END
+done
 
 # ---- this machine: as long as a step is ----
 

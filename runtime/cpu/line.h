@@ -3,8 +3,7 @@
 #ifndef SLUICE_LINE_H
 #define SLUICE_LINE_H
 
-#include "backend/kernel.h"
-#include "comm/comm.h"
+#include "backend/backend.h"
 
 /* A kernel, which runs on the line's thread alone; or a reduction of n numbers. */
 struct errand {

@@ -5,7 +5,7 @@
 struct pool;
 struct pool *pool_new(int threads);                         /* also flushes denormals to zero, in the caller too */
 void pool_free(struct pool *p);
-void pool_flush_denormals(void);                            /* to zero, in this thread: for one that is not the pool's */
+void pool_flush_denormals(void);                            /* to zero, in a thread that is not the pool's */
 int pool_cores(void);                                       /* cores that this process may run on */
 
 #endif

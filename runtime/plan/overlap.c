@@ -1,6 +1,6 @@
-/* Messages beside computation: an order in which what travels begins as soon as it can and is awaited as late as it can,
-   and which call waits for what. A backend has one line on which messages go one after the other, in the order in which
-   they were given, beside the calls that are given next. */
+/* Messages beside computation: an order in which what travels begins as soon as it can and is awaited as late as it
+   can, and which call waits for what. A backend has one line on which messages go one after the other, in the order in
+   which they were given, beside the calls that are given next. */
 #include "plan_private.h"
 
 #include <stdlib.h>
@@ -205,7 +205,7 @@ static void gather_ahead(struct plan *p, int from, int to)
     for (int i = 0; i < n; i++) {
         if (!gathers(&was[i])) { p->order[put++] = was[i]; continue; }
         if (next <= i) { p->order[put++] = was[i]; next = i + 1; }
-        while (next < n && !(gathers(&was[next]) && was[next].node->region == was[i].node->region)) next++;
+        while (next < n && !gathers(&was[next])) next++;
         if (next < n) p->order[put++] = was[next++];
     }
     free(was);

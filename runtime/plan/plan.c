@@ -17,13 +17,6 @@ static int storage_new(struct plan *p, struct decl decl, int from, int to)
     return p->n_storages++;
 }
 
-void plan_extend(struct plan *p, int storage, int time)
-{
-    if (storage == NONE) return;
-    if (time > p->storage[storage].to) p->storage[storage].to = time;
-    if (time < p->storage[storage].from) p->storage[storage].from = time;
-}
-
 /* How ranks combine what a node leaves among the carries. */
 static enum bridge bridge_of(const struct node *n)
 {

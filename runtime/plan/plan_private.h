@@ -48,8 +48,8 @@ struct call {
     enum pass pass;
     bool joint, follower;
     int chain;
-    /* a message that goes beside the calls after it, by the number that the backend gave it; and the last one that has to
-       be there before this call, NULL: none */
+    /* a message that goes beside the calls after it, by the number that the backend gave it; and the last one that has
+       to be there before this call, NULL: none */
     bool beside; int64_t ticket; const struct call *awaits;
     kernel *fused, *run;
     struct args args;
@@ -114,6 +114,14 @@ struct plan {
 /* The leaf whose memory a node's value is; NULL: it is computed, or absent. */
 static inline struct leaf *plan_leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
 
+/* It lives up to this time, or from it on. */
+static inline void plan_extend(struct plan *p, int storage, int time)
+{
+    if (storage == NONE) return;
+    if (time > p->storage[storage].to) p->storage[storage].to = time;
+    if (time < p->storage[storage].from) p->storage[storage].from = time;
+}
+
 /* ---- pipelines ---- */
 
 static inline bool pipe_is(const struct plan *p) { return p->part == PART_REST; }      /* of a pipeline, of no stage */
@@ -124,7 +132,6 @@ static inline struct plan *plan_chunk_at(const struct plan *p, struct stage_plac
 /* What crosses: values to the stage after, gradients to the one before. */
 enum { VALUES, GRADS };
 static inline int crossing_storage(const struct crossing *x, int what) { return what == VALUES ? x->value : x->grad; }
-void plan_extend(struct plan *p, int storage, int time);    /* it lives up to this time, or from it on */
 void overlap_order(struct plan *p, int from, int to);       /* of the entries of a pass */
 void overlap_find(struct plan *p, struct calls *calls);     /* which messages go beside which calls of a pass */
 bool call_travels(const struct call *c);                    /* it is a message to other ranks, and from them */
@@ -141,7 +148,7 @@ void pipe_forward(struct plan *p, int micro);               /* of an evaluation 
 int plan_part(struct plan **out, struct graph *g, struct plan_how how, int part, struct err *e);
 void plan_run(struct plan *p, struct call *c);
 void plan_run_ahead(struct plan *p);
-void plan_run_both(struct plan *forward, struct plan *backward);      /* two stages: calls of one while the other waits */
+void plan_run_both(struct plan *forward, struct plan *backward);      /* calls of a stage while another's waits */
 void plan_run_forward(struct plan *p);
 void plan_run_backward(struct plan *p, int micro);
 void plan_run_weight(struct plan *p, int micro);

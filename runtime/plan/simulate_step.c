@@ -35,8 +35,8 @@ static void meet(struct sum *s)
 static struct stage_cost cost_of(const struct walked_chunk *c)
 {
     return (struct stage_cost){ .forward = c->forward.seconds, .backward = c->input.seconds + c->weight.seconds,
-                                .input = c->input.seconds, .weight = c->weight.seconds, .pair = c->both + c->weight.seconds,
-                                .up = c->up, .down = c->down };
+                                .input = c->input.seconds, .weight = c->weight.seconds,
+                                .pair = c->both + c->weight.seconds, .up = c->up, .down = c->down };
 }
 
 static void draw_action(struct lane *lane, const struct walked_chunk *c, enum action_kind kind, double at, double scale)
