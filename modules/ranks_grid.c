@@ -6,6 +6,7 @@ struct conf {
     int dp, ep, nodes, tp, cp, pp, schedule, chunks, zero;
     double room;
     int spare, spare_every;
+    int pieces;
     bool overlap;
 };
 static const struct param params[] = {
@@ -40,6 +41,9 @@ static const struct param params[] = {
         "busiest, which take turns with these"),
     INT(struct conf, spare_every, 10, 1, 1 << 30, "step",
         "after which copies are of the experts that were the busiest in the last of these"),
+    INT(struct conf, pieces, 1, 1, 64, "",
+        "of a micro-batch's tokens, which go to experts one after the other: rows of one travel while experts compute "
+        "those of another"),
     BOOL(struct conf, overlap, true, "what ranks tell each other within a layer goes beside what can be computed "
          "meanwhile"),
     { 0 }
@@ -61,7 +65,8 @@ static struct division division(struct pick self)
     const struct conf *c = self.conf;
     struct mesh mesh = { .size = { [AXIS_DP] = c->dp, [AXIS_EP] = c->ep / c->nodes, [AXIS_NODES] = c->nodes,
                                    [AXIS_TP] = c->tp, [AXIS_CP] = c->cp, [AXIS_PP] = c->pp } };
-    return (struct division){ mesh, c->room, c->zero, c->schedule, c->chunks, c->spare, c->spare_every, c->overlap };
+    return (struct division){ mesh, c->room, c->zero, c->schedule, c->chunks, c->spare, c->spare_every,
+                              c->pieces, c->overlap };
 }
 
 const struct module ranks_grid = {

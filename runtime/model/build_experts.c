@@ -173,22 +173,6 @@ static struct dispatched placed(struct build *b, const struct routing *r, const 
 
 /* ---- who computes what ---- */
 
-/* sent: where rows begin, as they go to nodes. */
-static void watch(struct build *b, const struct routing *r, const struct dispatched *d, struct node *sent)
-{
-    struct graph *g = b->graph;
-    for (int i = 0; b->mode == MODE_TRAIN && r->logits && i < b->own->monitors.n; i++) {
-        struct pick p = b->own->monitors.pick[i];
-        if (!p.module->watch_ranks || g->failed) continue;
-        struct ranked all = { r->index, d->index, rows_away(g, sent, OVER_NODES),
-                              rows_away(g, d->offsets, OVER_NODES), r->experts - r->idle,
-                              d->offsets->shape.dim[0] - 1, ranks_over(b, OVER_EP) };
-        p.module->watch_ranks(b, p, &all);
-    }
-}
-
-/* ---- experts of other nodes ---- */
-
 /* Nodes that a token with k experts goes to at most: as many as those groups reach whose experts lie on the most. */
 static int64_t most_nodes(const struct build *b, const struct routing *r, int64_t k)
 {
@@ -208,24 +192,43 @@ static int64_t most_nodes(const struct build *b, const struct routing *r, int64_
     return most < k ? most : k;
 }
 
+static struct node *nodes_of(struct build *b, const struct routing *r, const struct dispatched *d)
+{
+    int64_t most = most_nodes(b, r, d->index->shape.dim[1]);
+    return choose_nodes(b->graph, d->index, (struct choose_nodes_attr){ d->offsets->shape.dim[0] - 1,
+                                                                        ranks_over(b, OVER_NODES), most });
+}
+
+static void watch(struct build *b, const struct routing *r, const struct dispatched *d)
+{
+    struct graph *g = b->graph;
+    int nodes = ranks_over(b, OVER_NODES);
+    for (int i = 0; b->mode == MODE_TRAIN && r->logits && i < b->own->monitors.n; i++) {
+        struct pick p = b->own->monitors.pick[i];
+        if (!p.module->watch_ranks || g->failed) continue;
+        struct node *sent = nodes > 1 ? dispatch(g, nodes_of(b, r, d), nodes, 0) : d->offsets;
+        struct ranked all = { r->index, d->index, rows_away(g, sent, OVER_NODES),
+                              rows_away(g, d->offsets, OVER_NODES), r->experts - r->idle,
+                              d->offsets->shape.dim[0] - 1, ranks_over(b, OVER_EP) };
+        p.module->watch_ranks(b, p, &all);
+    }
+}
+
 /* A token goes once to each node that has some of its experts, to the rank whose place there is that of the one here,
    with their numbers and gates; from there to experts as within one node. Their sum comes back. DeepSeek-V3. */
 static struct node *over_nodes(struct build *b, const char *name, struct hidden h, const struct routing *r,
                                const struct dispatched *d)
 {
     struct graph *g = b->graph;
-    int64_t places = d->offsets->shape.dim[0] - 1, tokens = d->index->shape.dim[0],
-            most = most_nodes(b, r, d->index->shape.dim[1]);
+    int64_t places = d->offsets->shape.dim[0] - 1;
     int nodes = ranks_over(b, OVER_NODES);
-    struct node *chosen = choose_nodes(g, d->index, (struct choose_nodes_attr){ places, nodes, most }),     /* [T,M] */
-                *number = graph_result(g, chosen, 1);                                           /* [T,M K] */
+    struct node *chosen = nodes_of(b, r, d), *number = graph_result(g, chosen, 1);              /* [T,M], [T,M K] */
     if (g->failed) return g->poison;
-    int64_t pairs = tokens * most, k = shape_last(number->shape) / most;
+    int64_t pairs = shape_count(chosen->shape), k = shape_count(number->shape) / pairs;
     struct node *gate = pick(g, r->gate, graph_result(g, chosen, 2)),
                 *wants[] = { view(g, number, SHAPE(pairs, k)), view(g, gate, SHAPE(pairs, k)) };
     struct dispatched far = sorted_by(b, d->tokens, chosen, nodes, 0);
     struct node *wanted = gather(g, concat(g, 2, wants), far.order, view(g, far.inverse, SHAPE(pairs, 1)));
-    watch(b, r, d, far.offsets);
     far = sent(b, &far, OVER_NODES);
     wanted = to_experts(g, wanted, far.counts);                                                 /* [R,2K] */
     struct routing here = *r;
@@ -237,14 +240,56 @@ static struct node *over_nodes(struct build *b, const char *name, struct hidden 
     return unpermute(g, from_experts(g, sum, far.counts, shape_count(far.order->shape)), far.order, far.inverse);
 }
 
+static struct node *of_ranks(struct build *b, const char *name, struct hidden h, const struct routing *r,
+                             const struct dispatched *d)
+{
+    if (ranks_over(b, OVER_NODES) > 1) return over_nodes(b, name, h, r, d);
+    struct node *rows = at_experts(b, name, h, r, d, OVER_EP);
+    return r->logits ? build_combined(b, r, d, rows) : summed(b, r, d, rows);
+}
+
+/* ---- pieces, of which rows of one travel while experts compute those of another ---- */
+
+/* Of x [T,K] the rows p, p + of, and so on. */
+static struct node *every(struct graph *g, struct node *x, int p, int of)
+{
+    int64_t width = shape_last(x->shape);
+    return columns(g, view(g, x, SHAPE(x->shape.dim[0] / of, of * width)), p * width, width);
+}
+
+static struct node *in_pieces(struct build *b, const char *name, struct hidden h, const struct routing *r,
+                              const struct dispatched *d, int pieces)
+{
+    struct graph *g = b->graph;
+    struct node *part[pieces];
+    int64_t tokens = d->tokens->shape.dim[0];
+    if (r->rows)
+        return graph_fail(g, "train.ranks.pieces: %s: %d: its router chooses so many rows of all tokens; it must be 1",
+                          b->path, pieces);
+    if (tokens % pieces != 0)
+        return graph_fail(g, "train.ranks.pieces: %s: %d: %lld tokens of a rank cannot be divided so", b->path, pieces,
+                          (long long)tokens);
+    for (int p = 0; p < pieces; p++) {
+        struct routing some = *r;
+        some.index = every(g, r->index, p, pieces);
+        some.gate = every(g, r->gate, p, pieces);
+        struct dispatched its = sorted_by(b, every(g, d->tokens, p, pieces), every(g, d->index, p, pieces),
+                                          d->offsets->shape.dim[0] - 1, 0);
+        its.copies = d->copies;
+        part[p] = of_ranks(b, name, h, &some, &its);
+        if (g->failed) return g->poison;
+    }
+    return view(g, concat(g, pieces, part), SHAPE(tokens, shape_last(part[0]->shape)));
+}
+
 struct node *expert_feed_forward(struct build *b, const char *name, struct hidden h, const struct routing *r,
                                  const struct dispatched *d)
 {
     struct dispatched there = placed(b, r, d);
-    if (ranks_over(b, OVER_NODES) > 1) return over_nodes(b, name, h, r, &there);
-    watch(b, r, &there, there.offsets);
-    struct node *rows = at_experts(b, name, h, r, &there, OVER_EP);
-    return r->logits ? build_combined(b, r, &there, rows) : summed(b, r, &there, rows);
+    int pieces = b->own->division.pieces;
+    bool whole = pieces < 2 || b->mode != MODE_TRAIN || !r->logits || ranks_over(b, OVER_EP) == 1 || b->graph->failed;
+    watch(b, r, &there);
+    return whole ? of_ranks(b, name, h, r, &there) : in_pieces(b, name, h, r, &there, pieces);
 }
 
 /* ---- from tokens to experts ---- */

@@ -49,6 +49,7 @@ struct division {
     struct mesh mesh;
     double room;
     int zero, schedule, chunks, spare, spare_every;         /* spare: experts that a rank computes beside its own */
+    int pieces;    /* of a micro-batch's tokens, which go to experts one after the other */
     bool overlap;
 };
 int train_division(const struct train_conf *c, int ranks, struct division *out, struct err *e);

@@ -93,13 +93,10 @@ static int columns_infer(struct node *n, struct err *e)
 static void columns_rows(const struct args *a, int64_t from, int64_t to)
 {
     const struct columns_attr *r = a->attr;
-    int64_t d = shape_last(a->in[0].shape), n = r->n;
-    real x_buffer[n], y_buffer[n];
-    for (int64_t t = from; t < to; t++) {
-        real *y = row_write(&a->out[0], t * n, n, y_buffer);
-        memcpy(y, row_read(&a->in[0], t * d + r->from, n, x_buffer), (size_t)n * sizeof *y);
-        row_done(&a->out[0], t * n, n, y);
-    }
+    size_t element = element_bytes(a->in[0].format), n = (size_t)r->n * element,
+           d = (size_t)shape_last(a->in[0].shape) * element;
+    const char *x = (const char *)a->in[0].data + (size_t)r->from * element;
+    for (int64_t t = from; t < to; t++) memcpy((char *)a->out[0].data + (size_t)t * n, x + (size_t)t * d, n);
 }
 
 /* Whoever is the first to write dx clears the columns that are not its own. */
@@ -134,8 +131,8 @@ KERNELS(columns) = { columns_forward, columns_backward, NULL };
 ATTRIBUTES(columns, struct columns_attr,
     INT(struct columns_attr, from, NEEDED, 0, INT32_MAX, "", "the first of them"),
     INT(struct columns_attr, n, NEEDED, 1, INT32_MAX, "", "how many"));
-OP(columns, .inputs = "x[..,D]",
-   .outputs = "y[..,N]",
+OP(columns, .inputs = "x:ANY[..,D]",
+   .outputs = "y:ANY[..,N]",
    .about = "some columns",
    ATTR(columns), .infer = columns_infer, .gradient = true, .rows = 1, .rows_back = true);
 

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { UNDER_WAY = 2 };                                     /* messages at a time: their tensors stay that long */
+enum { UNDER_WAY = 4 };                                     /* messages at a time: their tensors stay that long */
 
 static bool travels(const struct node *n, enum pass pass)
 {
@@ -118,24 +118,24 @@ static void find_leads(struct window *w)
 
 /* ---- their order ---- */
 
+struct under_way { int n, item[UNDER_WAY]; };
+
 /* The less the sooner: a message; what leads to one; what can be done meanwhile; what has to wait. */
-static int turn(const struct item *it)
+static int turn(const struct item *it, const struct under_way *u)
 {
-    if (it->travels) return 0;
-    return it->awaits ? 3 : it->leads ? 1 : 2;
+    if (it->travels ? u->n == UNDER_WAY : it->awaits > 0) return 3;
+    return it->travels ? 0 : it->leads ? 1 : 2;
 }
 
-static int choose(const struct window *w)
+static int choose(const struct window *w, const struct under_way *u)
 {
     int best = NONE;
     for (int i = 0; i < w->n; i++) {
         const struct item *it = &w->item[i];
-        if (!it->placed && it->left == 0 && (best == NONE || turn(it) < turn(&w->item[best]))) best = i;
+        if (!it->placed && it->left == 0 && (best == NONE || turn(it, u) < turn(&w->item[best], u))) best = i;
     }
     return best;
 }
-
-struct under_way { int n, item[UNDER_WAY]; };
 
 static void tell_awaited(struct window *w, int item, int by)
 {
@@ -154,7 +154,7 @@ static void place_items(struct window *w, struct entry *to)
 {
     struct under_way u = { 0 };
     for (int placed = 0; placed < w->n; placed++) {
-        int next = choose(w);
+        int next = choose(w, &u);
         struct item *it = &w->item[next];
         while (it->travels ? u.n == UNDER_WAY : it->awaits > 0) arrive(w, &u);
         it->placed = true;
