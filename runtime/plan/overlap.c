@@ -53,8 +53,8 @@ static void find_used(const struct plan *p, const struct entry *e, struct used *
 
 /* ---- calls of a layer, and which of them come after which ---- */
 
-/* left: of those that it comes after, how many have no place yet; awaits: how many are under way. leads: a message
-   comes after it. */
+/* left: of those that it comes after, how many have no place yet; awaits: the last message among them, by their number
+   in the layer, 0: none. leads: a message comes after it. */
 struct item { struct entry entry; bool travels, leads, placed; int left, awaits, first; };
 struct edge { int to, next; };
 struct window {
@@ -118,51 +118,47 @@ static void find_leads(struct window *w)
 
 /* ---- their order ---- */
 
-struct under_way { int n, item[UNDER_WAY]; };
+/* Messages that were given, and of these how many are there. */
+struct told { int given, there; };
 
-/* The less the sooner: a message; what leads to one; what can be done meanwhile; what has to wait. */
-static int turn(const struct item *it, const struct under_way *u)
+/* How many more have to be there before it: a message waits for room alone, as the line has an order. */
+static int waits(const struct item *it, const struct told *t)
 {
-    if (it->travels ? u->n == UNDER_WAY : it->awaits > 0) return 3;
-    return it->travels ? 0 : it->leads ? 1 : 2;
+    int needs = it->travels ? t->given + 1 - UNDER_WAY : it->awaits;
+    return needs > t->there ? needs - t->there : 0;
 }
 
-static int choose(const struct window *w, const struct under_way *u)
+/* The less the sooner: a message; what leads to one; what can be done meanwhile; what has to wait, the shorter. */
+static int turn(const struct item *it, const struct told *t)
+{
+    int n = waits(it, t);
+    return n ? 2 + n : it->travels ? 0 : it->leads ? 1 : 2;
+}
+
+static int choose(const struct window *w, const struct told *t)
 {
     int best = NONE;
     for (int i = 0; i < w->n; i++) {
         const struct item *it = &w->item[i];
-        if (!it->placed && it->left == 0 && (best == NONE || turn(it, u) < turn(&w->item[best], u))) best = i;
+        if (!it->placed && it->left == 0 && (best == NONE || turn(it, t) < turn(&w->item[best], t))) best = i;
     }
     return best;
 }
 
-static void tell_awaited(struct window *w, int item, int by)
-{
-    for (int e = w->item[item].first; e != NONE; e = w->edge[e].next) w->item[w->edge[e].to].awaits += by;
-}
-
-/* The one that was given first. */
-static void arrive(struct window *w, struct under_way *u)
-{
-    tell_awaited(w, u->item[0], -1);
-    u->n--;
-    for (int i = 0; i < u->n; i++) u->item[i] = u->item[i + 1];
-}
-
 static void place_items(struct window *w, struct entry *to)
 {
-    struct under_way u = { 0 };
+    struct told t = { 0 };
     for (int placed = 0; placed < w->n; placed++) {
-        int next = choose(w, &u);
-        struct item *it = &w->item[next];
-        while (it->travels ? u.n == UNDER_WAY : it->awaits > 0) arrive(w, &u);
+        struct item *it = &w->item[choose(w, &t)];
+        t.there += waits(it, &t);
+        t.given += it->travels;
         it->placed = true;
         to[placed] = it->entry;
-        for (int e = it->first; e != NONE; e = w->edge[e].next) w->item[w->edge[e].to].left--;
-        if (!it->travels) continue;
-        u.item[u.n++] = next;
-        tell_awaited(w, next, 1);
+        for (int e = it->first; e != NONE; e = w->edge[e].next) {
+            struct item *after = &w->item[w->edge[e].to];
+            after->left--;
+            if (it->travels) after->awaits = t.given;
+        }
     }
 }
 
