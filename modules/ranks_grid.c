@@ -42,8 +42,8 @@ static const struct param params[] = {
     INT(struct conf, spare_every, 10, 1, 1 << 30, "step",
         "after which copies are of the experts that were the busiest in the last of these"),
     INT(struct conf, pieces, 1, 1, 64, "",
-        "of a micro-batch's tokens, which go to experts one after the other: rows of one travel while experts compute "
-        "those of another"),
+        "of a micro-batch's tokens in the trunk, which go to experts one after the other: rows of one travel while "
+        "experts compute those of another"),
     BOOL(struct conf, overlap, true, "what ranks tell each other within a layer goes beside what can be computed "
          "meanwhile"),
     { 0 }

@@ -41,9 +41,9 @@ mesh() {
     echo "$axes $*: losses differ from one rank's by $near"
 }
 mesh 2 'ep=2' --set train.micro=4 --set train.monitors=weights
-mesh 4 'dp=2 ep=2' --set train.micro=2
+mesh 4 'dp=2 ep=2' --set train.micro=2 --set train.ranks.pieces=2
 mesh 4 'ep=4 nodes=2' --set train.ranks.zero=2 --set train.micro=2 --set train.ranks.spare=1 \
-    --set train.ranks.spare_every=2
+    --set train.ranks.spare_every=2 --set train.ranks.pieces=2
 mesh 4 'dp=4' --set train.ranks.zero=3 --set train.micro=2
 mesh 2 'pp=2' --set train.ranks.schedule=1f1b --set train.monitors=weights
 mesh 2 'pp=2' --set train.ranks.schedule=gpipe
@@ -249,6 +249,8 @@ noise,_which_is_drawn_by ffn.router.noise=normal
 memory_=_'engram' memory=engram
 train.record, train.record=true
 END
+refused 'train.ranks.pieces: layers.0.ffn: 7: 32 tokens of a rank cannot be divided so' 3 2 --ranks ep=2 \
+    --set train.ranks.pieces=7
 refused 'train.ranks.nodes: 3: 4 ranks of ep cannot be divided among them' 3 4 --ranks 'ep=4 nodes=3'
 refused 'train.ranks.spare: layers.0.ffn: 3: the other ranks of a node have only 2 experts' 3 2 --ranks ep=2 \
     --set train.ranks.spare=3

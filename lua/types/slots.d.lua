@@ -1456,6 +1456,7 @@
 ---@field room? number rows that may come to a rank's experts, times those that it sends; more are an error. 0: for any choice of experts; default 0, 0 … 65536
 ---@field spare? integer of each layer that a rank computes beside its own, in training: copies of those of its node that were the busiest, which take turns with these; default 0, 0 … 4096
 ---@field spare_every? integer after which copies are of the experts that were the busiest in the last of these; default 10, ≥ 1
+---@field pieces? integer of a micro-batch's tokens in the trunk, which go to experts one after the other: rows of one travel while experts compute those of another; default 1, 1 … 64
 ---@field overlap? boolean what ranks tell each other within a layer goes beside what can be computed meanwhile; default true
 
 ---@alias sluice.fp8

@@ -287,7 +287,8 @@ struct node *expert_feed_forward(struct build *b, const char *name, struct hidde
 {
     struct dispatched there = placed(b, r, d);
     int pieces = b->own->division.pieces;
-    bool whole = pieces < 2 || b->mode != MODE_TRAIN || !r->logits || ranks_over(b, OVER_EP) == 1 || b->graph->failed;
+    bool trunk = b->layer < b->conf->layers, alone = ranks_over(b, OVER_EP) == 1,
+         whole = pieces < 2 || b->mode != MODE_TRAIN || !trunk || !r->logits || alone || b->graph->failed;
     watch(b, r, &there);
     return whole ? of_ranks(b, name, h, r, &there) : in_pieces(b, name, h, r, &there, pieces);
 }
