@@ -68,6 +68,10 @@ mesh 4 'cp=2 tp=2' --set train.optim=adamw --set train.micro=4
 if [ "${SLUICE_FULL:-}" ]; then
     mesh 4 'cp=2 dp=2' --set train.optim=adamw --set train.micro=2
     mesh 2 'cp=2' --set train.optim=adamw --set train.ranks.zero=3
+    mesh 4 'dp=2 tp=2' --set train.optim=adamw --set train.ranks.zero=2 --set train.micro=2
+    mesh 8 'dp=2 ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2
+    mesh 8 'pp=2 ep=2 cp=2' --set train.optim=adamw --set train.ranks.schedule=dualpipev
+    mesh 8 'pp=4 dp=2' --set train.optim=adamw --set train.micro=4 --set train.ranks.schedule=zb_h1
 fi
 
 # ---- parts of sequences: masks, positions, sources of keys, losses of each sequence; the same bits again ----
@@ -146,6 +150,11 @@ for nodes in 2 4; do
     leaves 0 ranks 4 "$sluice" run groups.lua --out nodes$nodes --ranks "ep=4 nodes=$nodes" --progress none
 done
 for study in one nodes2 nodes4; do mv $study/s/base-* $study/s/base; done
+[ -z "${SLUICE_FULL:-}" ] || {
+    leaves 0 ranks 8 "$sluice" run groups.lua --out eight --ranks 'ep=8 nodes=4' --progress none
+    mv eight/s/base-* eight/s/base
+    look near one/s eight/s 1e-5
+}
 near=$(look near one/s nodes2/s 1e-5)
 look near one/s nodes4/s 1e-5 >/dev/null
 echo "tokens to groups of experts on nodes: losses differ from one rank's by $near, $(look nodes nodes2/s 256 1) go to

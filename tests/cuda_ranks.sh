@@ -50,6 +50,27 @@ look equal grid/s dealt/s
 leaves 7 ranks 2 "$sluice" run study.lua --out narrow --ranks ep=2 --set train.ranks.room=1
 says 'train.ranks.room leaves room for 32 from each'
 
+# ---- parts of weights, of heads and of sequences; experts' copies on nodes; messages come beside what is computed ----
+divided() {
+    out=$1 n=$2 axes=$3
+    shift 3
+    leaves 0 ranks $n "$sluice" run heads.lua --out $out --ranks "$axes" "$@"
+}
+sed 's/kv_heads = 1/kv_heads = 2/; s/"muon"/"adamw"/' study.lua >heads.lua
+leaves 0 "$sluice" run heads.lua --out adamw --progress none
+divided parts 2 'ep=2' --set train.ranks.zero=3 --set train.ranks.pieces=2
+PTXHOST_SEED=5 SLUICE_CUDA_MEMORY=apart divided beside 2 'ep=2' --set train.ranks.zero=3 --set train.ranks.pieces=2
+divided after 2 'ep=2' --set train.ranks.zero=3 --set train.ranks.pieces=2 --set train.ranks.overlap=false
+look equal parts/s beside/s
+look equal parts/s after/s cost/planned cost@predicted_peak_bytes
+divided heads 2 'tp=2'
+divided sequences 2 'cp=2'
+divided nodes 4 'ep=4 nodes=2' --set train.ranks.spare=1 --set train.ranks.spare_every=1
+for run in adamw parts heads sequences nodes; do mv $run/s/base-* $run/s/base; done
+for run in parts heads sequences nodes; do
+    echo "AdamW, $run: losses differ from one GPU's by $(look near adamw/s $run/s 1e-5)"
+done
+
 for run in alone ranks offloaded experts grid; do mv $run/s/base-* $run/s/base; done
 look near ranks/s offloaded/s 0 >/dev/null
 near=$(look near alone/s ranks/s 1e-5)

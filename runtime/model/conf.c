@@ -326,16 +326,11 @@ static void check_heads(const struct model_conf *model, const struct train_conf 
 }
 
 /* What ranks that divide sequences need; what modules cannot, build_undivided says. */
-static void check_sequences(const struct model_conf *model, const struct train_conf *c, int ranks,
-                            struct problems *problems)
+static void check_sequences(const struct model_conf *model, int ranks, struct problems *problems)
 {
-    static const char key[] = "train.ranks.cp";
     if (model->seq % ranks != 0)
-        problem_add(problems, key, "%d: sequences of %d tokens (seq) cannot be divided among %d ranks: %d are left "
+        problem_add(problems, "train.ranks.cp", "%d: sequences of %d tokens (seq) cannot be divided among %d ranks: %d are left "
                     "over; take a seq that is a multiple of %d", ranks, model->seq, ranks, model->seq % ranks, ranks);
-    if (c->backend != BACKEND_CPU)
-        problem_add(problems, key, "%d: GPUs have not divided sequences yet, which is untested on them; it must be 1",
-                    ranks);
 }
 
 /* What reads weights of which a rank has a part, and knows it not. */
@@ -354,7 +349,7 @@ static void check_ranks(const struct model_conf *model, const struct train_conf 
     if (parts && clips)
         problem_add(problems, "train.ranks.zero", "%d: qk_clip shrinks heads of whole matrices; it must be 1", d.zero);
     if (d.mesh.size[AXIS_TP] > 1) check_heads(model, c, d.mesh.size[AXIS_TP], problems);
-    if (d.mesh.size[AXIS_CP] > 1) check_sequences(model, c, d.mesh.size[AXIS_CP], problems);
+    if (d.mesh.size[AXIS_CP] > 1) check_sequences(model, d.mesh.size[AXIS_CP], problems);
     if ((parts || experts > 1) && model->adapter.module->adapter)
         problem_add(problems, parts ? "train.ranks.zero" : "train.ranks.ep",
                     "%d: adapter = '%s' adds to whole matrices; it must be 1", parts ? d.zero : experts,

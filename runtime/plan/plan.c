@@ -670,9 +670,8 @@ const struct plan_report *plan_report(const struct plan *p) { return &p->report;
 
 size_t plan_bytes(const struct plan *p, const struct plan *other)
 {
-    size_t bytes = p->report.total;
+    size_t shared = pipe_is(p) ? 0 : p->report.arena, bytes = p->report.total;
     if (other)
-        bytes += other->report.carries +
-                 (other->report.arena > p->report.arena ? other->report.arena - p->report.arena : 0);
+        bytes += other->report.carries + (other->report.arena > shared ? other->report.arena - shared : 0);
     return bytes;
 }

@@ -32,7 +32,7 @@ struct plan;
 int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e);
 void plan_free(struct plan *p);
 const struct plan_report *plan_report(const struct plan *p);
-/* of both over one state; they share an arena. NULL: none */
+/* of both over one state; they share an arena, unless they are pipelines. NULL: none */
 size_t plan_bytes(const struct plan *p, const struct plan *other);
 
 /* Memory of all leaves of a set. */
