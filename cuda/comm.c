@@ -87,6 +87,7 @@ static struct exchange *begin(struct device *d)
     struct exchange *x = d->exchange;
     CUDA(cudaEventRecord(x->given, d->stream));
     CUDA(cudaStreamWaitEvent(x->stream, x->given, 0));
+    x->under_way = true;
     return x;
 }
 
@@ -134,11 +135,15 @@ void device_exchange(struct device *d, const struct parcel *parcels, int n)
     device_meet(d);
 }
 
+/* Nothing under way: nothing to wait for, and what is recorded with a step has no event of before it. */
 void device_meet(void *device)
 {
     struct device *d = device;
-    CUDA(cudaEventRecord(d->exchange->done, d->exchange->stream));
-    CUDA(cudaStreamWaitEvent(d->stream, d->exchange->done, 0));
+    struct exchange *x = d->exchange;
+    if (!x->under_way) return;
+    CUDA(cudaEventRecord(x->done, x->stream));
+    CUDA(cudaStreamWaitEvent(d->stream, x->done, 0));
+    x->under_way = false;
 }
 
 /* What a message's kernel launches goes on the stream of exchanges. */

@@ -30,12 +30,12 @@ struct line {
 };
 
 enum { GROUPS = 1 << AXES, BESIDE = 16 };
-/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. told: messages
-   that went beside the main stream so far; there: when the latest of them are done; settled: up to which that stream
-   waits. */
+/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. under_way: what the
+   main stream has not met. told: messages that went beside it so far; there: when the latest of them are done; settled:
+   up to which it waits. */
 struct exchange {
     unsigned axes; ncclComm_t group[GROUPS];
-    cudaStream_t stream; cudaEvent_t given, done;
+    cudaStream_t stream; cudaEvent_t given, done; bool under_way;
     int64_t told, settled; cudaEvent_t there[BESIDE];
     float *gathered;
     int n_channels; struct line *channel;                   /* by number */

@@ -71,6 +71,7 @@ if [ "${SLUICE_FULL:-}" ]; then
     mesh 4 'dp=2 tp=2' --set train.optim=adamw --set train.ranks.zero=2 --set train.micro=2
     mesh 8 'dp=2 ep=2 tp=2' --set train.optim=adamw --set train.ranks.zero=3 --set train.micro=2
     mesh 8 'pp=2 ep=2 cp=2' --set train.optim=adamw --set train.ranks.schedule=dualpipev
+    mesh 8 'ep=4 tp=2 nodes=2' --set train.optim=adamw --set train.micro=2
     mesh 8 'pp=4 dp=2' --set train.optim=adamw --set train.micro=4 --set train.ranks.schedule=zb_h1
 fi
 
@@ -150,11 +151,6 @@ for nodes in 2 4; do
     leaves 0 ranks 4 "$sluice" run groups.lua --out nodes$nodes --ranks "ep=4 nodes=$nodes" --progress none
 done
 for study in one nodes2 nodes4; do mv $study/s/base-* $study/s/base; done
-[ -z "${SLUICE_FULL:-}" ] || {
-    leaves 0 ranks 8 "$sluice" run groups.lua --out eight --ranks 'ep=8 nodes=4' --progress none
-    mv eight/s/base-* eight/s/base
-    look near one/s eight/s 1e-5
-}
 near=$(look near one/s nodes2/s 1e-5)
 look near one/s nodes4/s 1e-5 >/dev/null
 echo "tokens to groups of experts on nodes: losses differ from one rank's by $near, $(look nodes nodes2/s 256 1) go to
@@ -260,6 +256,7 @@ train.record, train.record=true
 END
 refused 'train.ranks.pieces: layers.0.ffn: 7: 32 tokens of a rank cannot be divided so' 3 2 --ranks ep=2 \
     --set train.ranks.pieces=7
+refused 'train.ranks.ep: layers.0.ffn: 4 experts cannot be divided among 3 ranks' 3 3 --ranks ep=3
 refused 'train.ranks.nodes: 3: 4 ranks of ep cannot be divided among them' 3 4 --ranks 'ep=4 nodes=3'
 refused 'train.ranks.spare: layers.0.ffn: 3: the other ranks of a node have only 2 experts' 3 2 --ranks ep=2 \
     --set train.ranks.spare=3

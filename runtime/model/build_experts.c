@@ -285,10 +285,13 @@ static struct node *in_pieces(struct build *b, const char *name, struct hidden h
 struct node *expert_feed_forward(struct build *b, const char *name, struct hidden h, const struct routing *r,
                                  const struct dispatched *d)
 {
+    int pieces = b->own->division.pieces, ranks = ranks_over(b, OVER_EP), computed = r->experts - r->idle;
+    if (computed % ranks != 0)
+        return graph_fail(b->graph, "train.ranks.ep: %s: %d experts cannot be divided among %d ranks", b->path,
+                          computed, ranks);
     struct dispatched there = placed(b, r, d);
-    int pieces = b->own->division.pieces;
-    bool trunk = b->layer < b->conf->layers, alone = ranks_over(b, OVER_EP) == 1,
-         whole = pieces < 2 || b->mode != MODE_TRAIN || !trunk || !r->logits || alone || b->graph->failed;
+    bool trunk = b->layer < b->conf->layers,
+         whole = pieces < 2 || b->mode != MODE_TRAIN || !trunk || !r->logits || ranks == 1 || b->graph->failed;
     watch(b, r, &there);
     return whole ? of_ranks(b, name, h, r, &there) : in_pieces(b, name, h, r, &there, pieces);
 }
