@@ -171,6 +171,7 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(l2norm, wide, l2norm(g, act_in(g, 70, 9001), 1e-6)) \
     CASE(columns, large, columns(g, act_in(g, 700, 72), 8, 40)) \
     CASE(columns, large_odd, columns(g, act_in(g, 700, 33), 5, 19)) \
+    CASE(columns, indices, columns(g, count_in(g, SHAPE(14, 50), large_start), 3, 19)) \
     CASE(repeat, large, repeat(g, act_in(g, 700, 33), 4)) \
     CASE(repeat, wide, repeat(g, act_in(g, 9, 9001), 3)) \
     CASE(rmsnorm, large, rmsnorm(g, act_in(g, 700, 133), real_in(g, 133), 1e-5, false)) \
