@@ -24,7 +24,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cores=$(nproc)
 
-# What --ranks, micro and zero of a run are, as --layout has them.
+# What --ranks, micro and zero of a run are, as --layout has them, and pieces, which are the script's.
 layouts='dp=4 micro=4 zero=1
 dp=4 micro=1 zero=2
 dp=4 micro=2 zero=3
@@ -40,7 +40,11 @@ pp=2 ep=2 micro=8 zero=1 schedule=zb_v
 pp=2 dp=2 micro=8 zero=1 schedule=interleaved chunks=2
 pp=2 tp=2 micro=8 zero=1 schedule=1f1b
 pp=4 micro=8 zero=1 schedule=zb_h1
-pp=2 dp=2 micro=8 zero=2 schedule=1f1b'
+pp=2 dp=2 micro=8 zero=2 schedule=1f1b
+pp=2 ep=2 micro=4 zero=1 schedule=dualpipev
+pp=4 micro=8 zero=1 schedule=dualpipe
+ep=4 micro=4 zero=1 pieces=2
+ep=2 dp=2 micro=4 zero=3 pieces=2'
 
 # What a layout sets.
 sets() {
@@ -77,8 +81,8 @@ END
     printf '| layout | predicted, ms | measured, ms | least - most | off by |\n|---|---:|---:|---:|---:|\n'
     more=
     echo "$layouts" | while read -r layout; do
-        "$sluice" plan "$here/scale.lua" --devices 4 --cluster "$work/cluster.json" --layout "$layout" --json \
-            >"$work/plan.json" || fail "$layout: no prediction"
+        "$sluice" plan "$here/scale.lua" --devices 4 --cluster "$work/cluster.json" --layout "${layout% pieces=*}" \
+            $(sets "$(echo "$layout" | tr ' ' '\n' | grep pieces)") --json >"$work/plan.json" || fail "$layout: no prediction"
         measure "$layout" SLUICE_PACE="$gflops" SLUICE_LINK="$link" >"$work/times.csv" </dev/null
         python3 "$here/scale_table.py" layout "$layout" "$work/plan.json" "$work/times.csv"
     done
