@@ -256,7 +256,8 @@ train.record, train.record=true
 END
 refused 'train.ranks.pieces: layers.0.ffn: 7: 32 tokens of a rank cannot be divided so' 3 2 --ranks ep=2 \
     --set train.ranks.pieces=7
-refused 'train.ranks.ep: layers.0.ffn: 4 experts cannot be divided among 3 ranks' 3 3 --ranks ep=3
+refused 'train.ranks.ep: layers.0.ffn: 4 experts cannot be divided among 3 ranks' 3 3 --ranks ep=3 \
+    --set train.batch=12
 refused 'train.ranks.nodes: 3: 4 ranks of ep cannot be divided among them' 3 4 --ranks 'ep=4 nodes=3'
 refused 'train.ranks.spare: layers.0.ffn: 3: the other ranks of a node have only 2 experts' 3 2 --ranks ep=2 \
     --set train.ranks.spare=3

@@ -226,6 +226,7 @@ bool plan_read_grad(struct plan *p, const struct node *n, double *to)
     struct root r = node_root(n);
     int storage = p->planned[r.node->id].grad[r.output];
     if (storage == NONE) return false;
+    if (comm_here()->ranks > 1) p->how.backend->meet(p->state->device);    /* sums over ranks may be under way */
     read_storage(p, storage, shape_count(n->shape), to);
     return true;
 }
