@@ -74,7 +74,7 @@ struct paired shares_paired(const double *here, const double *there, int n)
         d.n++;
     }
     d.difference = d.n ? sum / d.n : NAN;
-    d.error = d.n ? sqrt(fmax(0, square - sum * sum / d.n)) / d.n : NAN;
+    d.error = d.n > 1 ? sqrt(fmax(0, square - sum * sum / d.n)) / d.n : NAN;
     shares_mcnemar(d.here, d.there, &d.p, &d.mid_p);
     return d;
 }

@@ -20,6 +20,8 @@ struct evaluated {
 /* Values of a measure, [n]; malloc'd. */
 double *eval_values(const struct exam *x, const struct measure *m);
 struct estimate eval_estimate(const struct exam *x, const struct measure *m);
+/* Over the questions that m applies to. */
+double eval_baseline(const struct exam *x, const struct measure *m, const struct measure *baseline);
 /* McNemar's of right and wrong; else Student's t over the questions. */
 double eval_p(const struct measure *m, const struct exam *here, const struct exam *there, struct paired *d);
 

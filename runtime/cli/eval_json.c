@@ -18,6 +18,9 @@ static json_t *measure_json(const struct sitting *s, const struct measure *m, bo
     json_object_set_new(j, "measure", json_string(m->name));
     json_object_set_new(j, "unit", json_string(m->unit));
     json_object_set_new(j, "better", json_string(better_name[m->better]));
+    for (int b = 0; m->share && b < judge_baseline_count(); b++)
+        json_object_set_new(j, judge_baselines[b].name,
+                            export_number(eval_baseline(&s->here, m, &judge_baselines[b])));
     if (!two) return j;
     json_object_set_new(j, "against", estimate_json(eval_estimate(&s->there, m)));
     double p = eval_p(m, &s->here, &s->there, &d);
@@ -48,16 +51,13 @@ static json_t *groups_json(const struct sitting *s, const struct measure *m)
 
 static json_t *sitting_json(const struct evaluated *v, const struct sitting *s)
 {
-    json_t *measures = json_array(), *baselines = json_object();
+    json_t *measures = json_array();
     for (int k = 0; k < judge_measure_count(); k++)
         if (eval_estimate(&s->here, &judge_measures[k]).n)
             json_array_append_new(measures, measure_json(s, &judge_measures[k], v->against));
-    for (int b = 0; b < judge_baseline_count(); b++)
-        json_object_set_new(baselines, judge_baselines[b].name,
-                            export_number(eval_estimate(&s->here, &judge_baselines[b]).mean));
-    json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:o, s:o}", "file", s->questions.path, "task", s->questions.form,
+    json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:o}", "file", s->questions.path, "task", s->questions.form,
                           "questions", s->here.n, "cut", s->here.cut, "shortened", s->here.shortened, "measures",
-                          measures, "baselines", baselines);
+                          measures);
     if (v->groups) json_object_set_new(j, "by_group", groups_json(s, v->groups));
     return j;
 }
@@ -78,8 +78,8 @@ void eval_json(const struct evaluated *v)
     json_t *tasks = json_array(), *texts = json_array();
     for (int i = 0; i < v->sittings; i++) json_array_append_new(tasks, sitting_json(v, &v->sitting[i]));
     for (int i = 0; i < v->domains; i++) json_array_append_new(texts, domain_json(&v->domain[i], v->against));
-    json_t *j = json_pack("{s:s, s:s*, s:o, s:o}", "model", v->path, "against", v->against, "tasks", tasks, "bits_per_byte",
-                          texts);
+    json_t *j = json_pack("{s:s, s:s*, s:o, s:o}", "model", v->path, "against", v->against, "tasks", tasks,
+                          "bits_per_byte", texts);
     if (v->domains) json_object_set_new(j, "bits_per_byte_mean", estimate_json(eval_macro(v, eval_bits_here)));
     cli_json(j);
 }

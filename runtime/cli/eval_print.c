@@ -46,7 +46,7 @@ static void row(struct table *t, const struct sitting *s, const char *name, stru
     table_cell(t, "%s", name);
     cell_estimate(t, of);
     for (int b = 0; b < judge_baseline_count(); b++)
-        cell_real(t, m->share ? eval_estimate(&s->here, &judge_baselines[b]).mean : NAN);
+        cell_real(t, m->share ? eval_baseline(&s->here, m, &judge_baselines[b]) : NAN);
 }
 
 static void print_measures(const struct evaluated *v)

@@ -20,6 +20,15 @@ struct estimate eval_estimate(const struct exam *x, const struct measure *m)
     return s;
 }
 
+double eval_baseline(const struct exam *x, const struct measure *m, const struct measure *baseline)
+{
+    double *value = eval_values(x, baseline);
+    for (int i = 0; i < x->n; i++) if (isnan(m->of(&x->of[i]))) value[i] = NAN;
+    double mean = shares_mean(value, x->n).mean;
+    free(value);
+    return mean;
+}
+
 double eval_p(const struct measure *m, const struct exam *here, const struct exam *there, struct paired *d)
 {
     double *a = eval_values(here, m), *b = eval_values(there, m);

@@ -10,7 +10,8 @@
 struct answer { struct score score, alone; int counted, bytes, characters; };
 struct answered { const struct question *question; int shots; bool cut; struct answer *answer; };
 
-/* n: questions that are asked, the first ones. cut: how many lost the left of what stands before; shortened: examples. */
+/* n: questions that are asked, the first ones. How many of them lost: cut: the left of what stands before; shortened:
+   examples. */
 struct exam { int n, cut, shortened; struct answered *of; struct arena *arena; };
 
 /* pool: of examples, NULL: from the questions themselves; limit: 0: all questions. longest: tokens of a row; 0: as many

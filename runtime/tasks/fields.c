@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kind[] = { "an object", "a list", "a string", "a number", "a number", "true", "false", "null" };
+static const char *const kind[] = {                         /* by json_type */
+    "an object", "a list", "a string", "a number", "a number", "true", "false", "null" };
 
 const json_t *fields_find(const json_t *object, const char *path)
 {

@@ -1,4 +1,4 @@
-/* Decisions: the right choice has the largest value; of equal ones the first is taken, and in a minimal pair neither. */
+/* Decisions: the right choice has the largest value. Of equal ones the first is taken; a minimal pair is half right. */
 #include "judge.h"
 
 #include <math.h>

@@ -13,6 +13,7 @@ struct reading {
     struct scorer *scorer;
     int longest, stride;
     struct item row;
+    struct buffer text;                     /* of a document: a newline, then its bytes, as int32 */
     struct part **part; int parts, room;
 };
 
@@ -49,26 +50,29 @@ static void put_document(struct reading *r, const int32_t *id, int64_t n)
     p->bytes[p->n++] = (double)n;
 }
 
-/* Documents end where a target is another's. */
+static void put_byte(struct reading *r, int32_t id, bool ends)
+{
+    buffer_append(&r->text, &id, sizeof id);
+    if (!ends) return;
+    put_document(r, (const int32_t *)(const void *)r->text.bytes, (int64_t)(r->text.used / sizeof id) - 1);
+    r->text.used = sizeof id;
+}
+
+/* A document ends where the next target is another's. */
 static void put_all(struct reading *r, const struct corpus *c, const struct eval_set *set)
 {
     struct inputs in = inputs_new(1, AT_ONCE);
-    struct buffer b = { 0 };
     int64_t windows = eval_windows(c, set, AT_ONCE);
-    int32_t newline = '\n';
-    buffer_append(&b, &newline, sizeof newline);
+    int32_t last = '\n';
+    buffer_append(&r->text, &last, sizeof last);
     for (int64_t w = 0; w < windows; w++) {
         corpus_eval_batch(c, set, w, 1, AT_ONCE, in);
         for (int t = 0; t < AT_ONCE && in.present[t] != 0; t++) {
-            buffer_append(&b, &in.ids[t], sizeof in.ids[t]);
-            bool last = w + 1 == windows && (t + 1 == AT_ONCE || in.present[t + 1] == 0);
-            if (last && in.weight[t] != 0) buffer_append(&b, &in.target[t], sizeof in.target[t]);
-            if (!last && in.weight[t] != 0) continue;
-            put_document(r, (const int32_t *)(const void *)b.bytes, (int64_t)(b.used / sizeof newline) - 1);
-            b.used = sizeof newline;
+            put_byte(r, in.ids[t], in.weight[t] == 0);
+            last = in.target[t];
         }
     }
-    free(b.bytes);
+    put_byte(r, last, true);
     inputs_free(in);
 }
 
@@ -89,6 +93,7 @@ int passages_read(struct passages *to, const struct corpus *c, const struct pass
     score_flush(s);
     for (int k = 0; k < r.parts; k++) to->nats[r.part[k]->document] -= r.part[k]->score.ll;
     item_free(&r.row);
+    free(r.text.bytes);
     return 0;
 }
 

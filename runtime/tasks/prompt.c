@@ -50,7 +50,9 @@ static bool asks_itself(const struct prompts *p) { return p->pool == p->of; }
 int prompts_check(const struct prompts *p, struct err *e)
 {
     if (!p->shots) return 0;
-    if (p->of->question[0].tokens) return err_set(e, "%s: is in tokens: no examples can be put before", p->of->path);
+    if (p->of->question[0].tokens || p->pool->question[0].tokens)
+        return err_set(e, "%s: is in tokens: examples are of words", p->of->question[0].tokens ? p->of->path
+                                                                                              : p->pool->path);
     if (question_is_pair(&p->of->question[0]))
         return err_set(e, "%s: nothing stands before what is asked: no examples can be put there", p->of->path);
     if (p->pool->n >= p->shots + asks_itself(p)) return 0;

@@ -1,5 +1,5 @@
-/* Log-likelihoods of rows, by the graph of an evaluation. A row takes the next place in the window that is being filled,
-   or begins another; what is left of a window is not present. */
+/* Log-likelihoods of rows, by the graph of an evaluation. A row takes the next place in the window that is being
+   filled, or begins another; what is left of a window is not present. */
 #include "score.h"
 #include "cpu/pool.h"
 #include "model/inputs.h"
