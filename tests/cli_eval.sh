@@ -26,8 +26,8 @@ with open("own.jsonl", "w") as f:
         context = "" if i % 10 == 9 else " ".join(words[i % 7:][:4])
         if not context: choices = choices[:2]
         if i % 10 == 8: choices = choices[:1]
-        line = {"id": "q%d" % i, "context": context, "choices": choices, "gold": i % len(choices), "group": "g%d" % (i % 3)}
-        f.write(json.dumps(line) + "\n")
+        f.write(json.dumps({"id": "q%d" % i, "context": context, "choices": choices, "gold": i % len(choices),
+                            "group": "g%d" % (i % 3)}) + "\n")
 with open("parts.jsonl", "w") as f:
     for context, choice in ("It is", " so much"), ("It is", " so"), ("It is so", " much"):
         f.write(json.dumps({"id": "part", "context": context, "choices": [choice], "gold": 0, "delimiter": ""}) + "\n")
@@ -88,7 +88,7 @@ for task in "own", "llm.c":
     tail = sum(math.comb(n, i) for i in range(k + 1)) / 2 ** n
     near(m["p"], min(1, 2 * tail) if n < 25 else 2 * tail - math.comb(n, k) / 2 ** n, "p")
     square = sum((x - y) ** 2 for x, y in zip(a, b))
-    near(m["difference_error"], math.sqrt(square - sum(x - y for x, y in zip(a, b)) ** 2 / len(a)) / len(a), "its error")
+    near(m["difference_error"], math.sqrt(square - (sum(a) - sum(b)) ** 2 / len(a)) / len(a), "its error")
 assert differ > 0
 own = [l for l in of[sys.argv[1], "own"] if l["alone"]]
 m = measure("own", "acc_bytes")
@@ -112,13 +112,19 @@ leaves 0 "$sluice" eval "$base" --tasks own.jsonl --groups acc_norm
 for words in 'acc_norm' '±' 'shortest' 'ppl' 'mean of groups' 'g2'; do says "$words"; done
 leaves 0 "$sluice" eval "$base" --against "$averaged" --tasks own.jsonl --shots 2
 for words in 'larger' 'averages of its weights' 'have fewer examples: no more fit'; do says "$words"; done
-printf '%s\n' '{"context": "It was a long way off from where they had begun", "choices": ["so", "no"], "gold": 0}' >long.jsonl
+printf '%s\n' '{"context": "It was a long way off from where it had begun", "choices": ["so", "no"], "gold": 0}' \
+    >long.jsonl
 leaves 0 "$sluice" eval "$base" --tasks long.jsonl
 says '1 of 1 questions lost the left of what stands before'
 
 # ---- text ----
 mkdir texts
-i=0; while [ $i -lt 300 ]; do echo "$((i * 7919 % 10007)) is $((i * 31 % 997))"; echo; i=$((i + 1)); done >texts/numbers.txt
+i=0
+while [ $i -lt 300 ]; do
+    echo "$((i * 7919 % 10007)) is $((i * 31 % 997))"
+    echo
+    i=$((i + 1))
+done >texts/numbers.txt
 leaves 0 "$sluice" data pack texts --blank-lines --held-out 0.3 -o numbers.tok
 leaves 0 "$sluice" eval "$base" --text numbers=numbers.tok --text again=numbers.tok --against "$averaged" --json
 sed '/^runs\//d' log >text.json
@@ -154,9 +160,12 @@ leaves 4 "$sluice" eval nowhere --tasks own.jsonl
 cat >few.lua <<'END'
 local sl = require "sluice"
 return sl.study { name = "few", data = "synthetic", base = sl.extend(require "tiny", { vocab = 300 }), replicates = 1,
-                  train = { steps = 2, batch = 2, eval_tokens = 64 }, variants = { base = {} }, baseline = "base" }
+                  train = { steps = 2, batch = 2, eval_tokens = 64 }, baseline = "base",
+                  variants = { base = {}, chooses = { vocab = 256, ["ffn.router.select"] = "expert_choice" } } }
 END
 leaves 0 "$sluice" run few.lua --progress none
 leaves 4 "$sluice" eval runs/few/base-*/0 --tasks own.jsonl
 says 'own.jsonl: is in words, and the model has 300 tokens: only byte models can be asked'
+leaves 4 "$sluice" eval runs/few/chooses-*/0 --tasks own.jsonl
+says 'the model looks ahead: what it says of a token is no likelihood'
 echo "mistakes are named"

@@ -29,7 +29,8 @@ train    |                           | model_file routes run safetensors start t
 tasks    | base cpu model data train | exam judge passages questions score
 modules  | model/module plan/pipeline | list
 lua      | base graph model study    | bind embedded graph
-analysis | base store study train    | answer declared export metric plot runs stats views views_write
+analysis | base store study train    | answer declared export metric plot runs shares stats views
+analysis |                           | views_write
 cli      | base graph comm backend cpu plan model data store study train tasks lua analysis | cli
 main     | cli                       |
 cuda     | base graph comm backend   |

@@ -246,8 +246,8 @@ static void examples_are_drawn(void **state)
     enum { N = 6, SHOTS = 3 };
     char lines[1000] = "";
     for (int i = 0; i < N; i++)
-        sprintf(lines + strlen(lines), TEXT({"context": "c%d", "choices": ["a%d", "b%d"], "gold": %d}) "\n", i, i, i,
-                i % 2);
+        sprintf(lines + strlen(lines), TEXT({"context": "c%d", "choices": ["a%d", "b%d"], "gold": %d}) "\n", i, i,
+                i, i % 2);
     struct questions q = questions_of(lines);
     struct prompts how = { &q, &q, SHOTS, 400 };
     struct prompt p = { .cut = false };
@@ -292,8 +292,9 @@ static void examples_are_the_first(void **state)
     struct err e;
     char lines[1000] = "";
     for (int i = 0; i < 6; i++)
-        sprintf(lines + strlen(lines), TEXT({"question": "q%d", "subject": "%s", "choices": ["x", "y"],
-            "answer": 1}) "\n", i, i % 2 ? "odd" : "even");
+        sprintf(lines + strlen(lines),
+                TEXT({"question": "q%d", "subject": "%s", "choices": ["x", "y"], "answer": 1}) "\n", i,
+                i % 2 ? "odd" : "even");
     if (questions_read(&pool, write_text("pool.jsonl", lines), "mmlu_cloze", &e) ||
         questions_read(&q, in("pool.jsonl"), "mmlu_cloze", &e)) fail_msg("%s", e.text);
     struct prompts how = { &q, &pool, 2, 400 };

@@ -23,7 +23,11 @@ static const struct option options[] = {
 };
 
 /* The models that are asked, one or two, and how. */
-struct asking { struct scorer *here, *there; int longest; struct exam_how how; struct passages_how passages; };
+struct asking {
+    struct scorer *here, *there;
+    struct questions pool;
+    int longest; struct exam_how how; struct passages_how passages;
+};
 
 static int open_one(struct scorer **out, const char *path, struct err *e)
 {
@@ -65,24 +69,30 @@ static int read_domain(struct asking *a, struct domain *d, const char *named, st
     return failure;
 }
 
-static int ask(const struct call *c, struct asking *a, struct evaluated *v, struct err *e)
+static int read_questions(const struct call *c, struct asking *a, struct evaluated *v, struct err *e)
 {
-    const char **file, **text, *pool_path = cli_value(c, "shots-from", NULL), *form = cli_value(c, "task", NULL);
-    int files = cli_values(c, "tasks", &file), texts = cli_values(c, "text", &text), failure = 0;
-    struct questions pool = { 0 };
-    v->sitting = xcalloc((size_t)files + 1, sizeof *v->sitting);
-    v->domain = xcalloc((size_t)texts + 1, sizeof *v->domain);
-    for (int i = 0; !failure && i < files; i++) {
+    const char **file, *pool = cli_value(c, "shots-from", NULL), *form = cli_value(c, "task", NULL);
+    int n = cli_values(c, "tasks", &file), failure = 0;
+    v->sitting = xcalloc((size_t)n + 1, sizeof *v->sitting);
+    for (int i = 0; !failure && i < n; i++) {
         failure = questions_read(&v->sitting[i].questions, file[i], form, e);
         v->sittings += !failure;
     }
-    if (!failure && pool_path) failure = questions_read(&pool, pool_path, form, e);
-    if (!failure) failure = open_models(a, v, e);
-    a->how.pool = pool_path ? &pool : NULL;
-    for (int i = 0; !failure && i < v->sittings; i++) failure = sit(a, &v->sitting[i], e);
-    for (int i = 0; !failure && i < texts; i++) failure = read_domain(a, &v->domain[v->domains++], text[i], e);
-    questions_free(&pool);
+    if (!failure && pool) {
+        failure = questions_read(&a->pool, pool, form, e);
+        a->how.pool = &a->pool;
+    }
     free(file);
+    return failure;
+}
+
+static int ask(const struct call *c, struct asking *a, struct evaluated *v, struct err *e)
+{
+    const char **text;
+    int n = cli_values(c, "text", &text), failure = read_questions(c, a, v, e) || open_models(a, v, e);
+    v->domain = xcalloc((size_t)n + 1, sizeof *v->domain);
+    for (int i = 0; !failure && i < v->sittings; i++) failure = sit(a, &v->sitting[i], e);
+    for (int i = 0; !failure && i < n; i++) failure = read_domain(a, &v->domain[v->domains++], text[i], e);
     free(text);
     return failure;
 }
@@ -107,6 +117,7 @@ static void free_all(struct asking *a, struct evaluated *v)
         passages_free(&v->domain[i].here);
         passages_free(&v->domain[i].there);
     }
+    questions_free(&a->pool);
     free(v->sitting);
     free(v->domain);
     score_close(a->here);
@@ -148,20 +159,20 @@ const struct command command_eval = {
     .name = "eval", .about = "put questions to a trained model, by the likelihood of each choice", .usage = "PATH",
     .example = "sluice eval runs/quickstart/base-1a2b3c4d/0 --tasks piqa.jsonl --tasks blimp.jsonl --groups acc\n"
                "sluice eval runs/quickstart/gated-1a2b3c4d/0 --against runs/quickstart/base-1a2b3c4d/0 --tasks "
-               "arc.jsonl --task arc --shots 5 --shots-from arc-train.jsonl --jsonl answers.jsonl\n"
+               "piqa.jsonl --shots 5 --jsonl answers.jsonl\n"
                "sluice eval runs/quickstart/base-1a2b3c4d/0 --text prose=prose.tok --text code=code.tok",
     .options = options, .least = 1, .most = 1, .run = run,
     .more = "PATH is a run's folder, which stands for its newest good checkpoint, a checkpoint, or a model file of "
-            "sluice ckpt. The model must be of bytes; a file of llm.c is in tokens, of which the model must have as "
-            "many.\n\n"
+            "sluice ckpt. Words are for models of bytes; a file of llm.c is in tokens, of which the model must have "
+            "as many. Fields of each task and its prompt: docs/evaluation.md.\n\n"
             "acc        the likeliest choice is the right one; acc_norm, acc_bytes, acc_token: by character, byte, "
-            "token of the choice;\n           acc_pmi: less the likelihood of the choice without its context\n"
-            "bpb_gold   bits per byte of the right choice; p_gold, log_p_gold, margin: how it stands among the others, "
-            "by byte;\n           they move long before accuracy does\n"
-            "chance, longest, shortest, alone    what no skill has: guessing, the longest choice, the shortest, the "
-            "likeliest without a context\n"
+            "token of it;\n           acc_pmi: less the likelihood of the choice without its context\n"
+            "bpb_gold   bits per byte of the right choice; p_gold, log_p_gold, margin: how it stands among the "
+            "others, by byte;\n           they move long before accuracy does\n"
+            "chance     1 / choices; longest, shortest, alone: always that choice, or the likeliest without a context:"
+            "\n           what no skill has\n"
             "±          one standard error over questions, of text over documents\n"
             "larger     with --against: questions with a larger value here, smaller: there. p: of accuracies "
-            "McNemar's, exact below 25 such\n           questions, else mid-p; else Student's t. It speaks of these "
-            "two models, not of how they were made: that is what\n           sluice compare and several seeds are for",
+            "McNemar's, exact below\n           25 such questions, else mid-p; else Student's t. It speaks of these "
+            "two models; of how models are made several\n           seeds speak, and sluice compare",
 };

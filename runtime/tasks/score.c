@@ -42,6 +42,8 @@ int score_open(struct scorer **out, const char *path, struct err *e)
     json_t *config = trained_config(path, e);
     int failure = !config || session_new(&s->session, config, pool_cores(), e);
     json_decref(config);
+    if (!failure && model_looks_ahead(&s->session->model) == AHEAD_ALWAYS)
+        failure = err_set(e, "%s: the model looks ahead: what it says of a token is no likelihood", path);
     if (!failure) {
         s->windows = s->session->batch;
         s->seq = s->session->model.seq;
