@@ -10,7 +10,10 @@ return sl.study {
   name = "two", data = "synthetic", base = require "tiny", replicates = 1, baseline = "base",
   train = { steps = 40, batch = 4, eval_every = 40, eval_tokens = 256, checkpoint_every = 20,
             optim = { "adamw", lr = 1e-2 } },
-  variants = { base = {}, averaged = { ["train.average"] = "ema", ["ffn.d_ff"] = 32 } },
+  variants = {
+    base = {}, averaged = { ["train.average"] = "ema", memory = "engram", conv = "short" },
+    delta = { attention = "gated_delta", ["ffn.dispatch"] = "capacity" },
+  },
 }
 END
 leaves 0 "$sluice" run two.lua --progress none
@@ -43,14 +46,13 @@ leaves 0 "$sluice" eval "$base" --tasks own.jsonl --tasks ends.bin --tasks parts
     --groups acc --jsonl all.jsonl --json
 says '"tasks"'
 sed '/^runs\//d' log >all.json
-for task in own ends; do
-    leaves 0 "$sluice" eval "$base" --tasks $task.* --jsonl alone.jsonl
-    grep -F "\"$base\"" all.jsonl | grep -F "\"task\":\"$([ $task = own ] && echo own || echo llm.c)\"" |
-        grep -v '"id":"part"' >among.jsonl
-    cmp -s alone.jsonl among.jsonl || { cp alone.jsonl log; fail "$task: other files and models change what is said"; }
+tac own.jsonl >turned.jsonl
+for run in runs/two/*/0; do
+    leaves 0 "$sluice" eval "$run" --tasks own.jsonl --jsonl "$(basename "${run%/0}").jsonl"
+    leaves 0 "$sluice" eval "$run" --tasks turned.jsonl --jsonl "$(basename "${run%/0}").turned"
 done
 /usr/bin/python3 - "$base" "$averaged" <<'PY' || fail "numbers"
-import json, math, sys
+import glob, json, math, sys
 def near(got, want, what, within=1e-9):
     assert abs(got - want) <= within * max(1, abs(want)), "%s: %r, not %r" % (what, got, want)
 lines = [json.loads(line) for line in open("all.jsonl")]
@@ -64,6 +66,15 @@ for path in sys.argv[1:]:
     whole, first, rest = (l["ll"][0] for l in of[path, "own"][60:])
     near(whole, first + rest, "a choice in two parts", 1e-6)
     del of[path, "own"][60:]
+
+for turned in glob.glob("*.turned"):                        # whatever lies beside a row in its window
+    one, other = ([json.loads(line) for line in open(turned[:-6] + end)] for end in ("jsonl", "turned"))
+    assert len(one) == 60
+    for a, b in zip(one, reversed(other)):
+        assert a["id"] == b["id"]
+        for x, y in zip(a["ll"] + a["alone"], b["ll"] + b["alone"]): near(x, y, turned + " " + a["id"], 1e-6)
+    if turned.startswith("base"):
+        assert one == [l for l in lines if l["model"] == sys.argv[1] and l["task"] == "own" and l["id"] != "part"]
 
 def likeliest(l, by):
     value = [x / n for x, n in zip(l["ll"], by)]
@@ -112,6 +123,8 @@ leaves 0 "$sluice" eval "$base" --tasks own.jsonl --groups acc_norm
 for words in 'acc_norm' '±' 'shortest' 'ppl' 'mean of groups' 'g2'; do says "$words"; done
 leaves 0 "$sluice" eval "$base" --against "$averaged" --tasks own.jsonl --shots 2
 for words in 'larger' 'averages of its weights' 'have fewer examples: no more fit'; do says "$words"; done
+leaves 0 "$sluice" eval "$base" --tasks own.jsonl --limit 5 --shots 1 --shots-from turned.jsonl
+says 'own           5  acc'
 printf '%s\n' '{"context": "It was a long way off from where it had begun", "choices": ["so", "no"], "gold": 0}' \
     >long.jsonl
 leaves 0 "$sluice" eval "$base" --tasks long.jsonl

@@ -119,8 +119,8 @@ static void print_groups(const struct sitting *s, const struct measure *m)
 static void print_notes(const struct sitting *s, const struct exam *x, const char *path)
 {
     if (x->shortened)
-        printf("%s, %s: %d of %d questions have fewer examples: no more fit\n", path, s->questions.path, x->shortened,
-               x->n);
+        printf("%s, %s: %d of %d questions have fewer examples: no more fit, or there are no more\n", path,
+               s->questions.path, x->shortened, x->n);
     if (x->cut)
         printf("%s, %s: %d of %d questions lost the left of what stands before the choice: it is longer than a "
                "sequence\n", path, s->questions.path, x->cut, x->n);
