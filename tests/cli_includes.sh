@@ -21,15 +21,17 @@ cpu      |                           | isa/delta_rows isa/vector
 ops      | base graph comm backend cpu |
 plan     | base graph backend        | pipeline plan simulate
 model    | base graph plan modules/list | build config inputs mapping model module registry training_graph
-data     | base model                | data
+data     | base model                | bytes data item
 store    | base                      | store
 study    | base backend model data   | study
-train    | base cpu plan model store study | averaged checkpoint coords decoder disk metrics model_file routes
-train    |                           | run safetensors start train trained trunk
+train    | base cpu plan model store study | averaged checkpoint coords decoder disk look metrics
+train    |                           | model_file routes run safetensors start train trained trunk
+tasks    | base cpu model data train | exam judge passages questions score
 modules  | model/module plan/pipeline | list
 lua      | base graph model study    | bind embedded graph
-analysis | base store study train    | answer declared export metric plot runs stats views views_write
-cli      | base graph comm backend cpu plan model data store study train lua analysis | cli
+analysis | base store study train    | answer declared export metric plot runs shares stats views
+analysis |                           | views_write
+cli      | base graph comm backend cpu plan model data store study train tasks lua analysis | cli
 main     | cli                       |
 cuda     | base graph comm backend   |
 TABLE
@@ -83,7 +85,7 @@ home 'cuda' 'cuda/'
 home 'xxhash' 'runtime/base/(base|hashing)\.c'
 home 'z(lib|std)\.h' 'runtime/data/inflate\.c'
 home 'Random123' 'runtime/base/draw\.h'
-home 'jansson' 'runtime/(model|data|train|cli)/'
+home 'jansson' 'runtime/(model|data|train|tasks|cli)/'
 
 [ $bad = 0 ] && echo "includes: one direction"
 exit $bad

@@ -29,6 +29,14 @@ static inline int utf8_length(const char *at, const char *end)
     return n;
 }
 
+/* Code points of well-formed text. */
+static inline int utf8_count(const char *text)
+{
+    int n = 0;
+    for (; *text; text++) n += ((unsigned char)*text & 0xc0) != 0x80;
+    return n;
+}
+
 /* U+FFFD stands for what is no code point. */
 static inline void utf8_append(struct buffer *to, uint32_t code)
 {

@@ -321,6 +321,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     struct node *x = conf->embed.module->embed(b, conf->embed, 0);           /* [T,D] */
     build_keep(b, -1, "embed.token", x);
     conf->head.module->head(b, conf->head, run_layers(b, x, size.ends));
+    if (size.loss) *size.loss = build_kept(b, -1, "head.loss");
     build_run_finish(b);
     if (mode != MODE_DECODE) build_report_losses(b);
     if (mode == MODE_EVAL) show_weights(b);

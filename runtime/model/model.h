@@ -25,12 +25,13 @@ enum decode { DECODE_STEP, DECODE_PROMPT, DECODE_DRAFT };
 /* Of a graph: batch: sequences of a micro-batch; seq: their length, in decode a chunk's; of decode: context: length of
    the caches; most: the longest chunk of the graphs that share them (0: seq); rewind: positions that can be rolled back
    where a state or a ring is kept rather than a cache; drafts: MTP blocks decode too. ends: becomes what each of
-   the trunk's layers leaves to the next one; NULL: is not wanted. observer: of routers (build.h);
+   the trunk's layers leaves to the next one; loss: becomes the loss of each token, REAL [T], whose result 2 is 1 where
+   the target was the likeliest, or NULL, where the head has none; NULL: is not wanted. observer: of routers (build.h);
    NULL: none. of: before the names of its inputs; NULL: nothing. */
 struct model_size {
     int64_t batch, seq, context, most, rewind;
     enum decode part; int depth; bool drafts;
-    struct node **ends;
+    struct node **ends, **loss;
     const struct observer *observer;
     const char *of;
 };
