@@ -82,7 +82,8 @@ END
     more=
     echo "$layouts" | while read -r layout; do
         "$sluice" plan "$here/scale.lua" --devices 4 --cluster "$work/cluster.json" --layout "${layout% pieces=*}" \
-            $(sets "$(echo "$layout" | tr ' ' '\n' | grep pieces)") --json >"$work/plan.json" || fail "$layout: no prediction"
+            $(sets "$(echo "$layout" | tr ' ' '\n' | grep pieces)") --json >"$work/plan.json" ||
+            fail "$layout: no prediction"
         measure "$layout" SLUICE_PACE="$gflops" SLUICE_LINK="$link" >"$work/times.csv" </dev/null
         python3 "$here/scale_table.py" layout "$layout" "$work/plan.json" "$work/times.csv"
     done

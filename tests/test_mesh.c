@@ -113,11 +113,18 @@ static void net_plan(struct net *n, struct node *y)
     }
 }
 
+/* Sums of gradients over ranks are under way when backward is done. */
+static void backward(struct net *n, int micro)
+{
+    plan_backward(n->plan, micro);
+    backend_cpu.meet(NULL);
+}
+
 static void net_step(struct net *n)
 {
     plan_begin(n->plan, 0, 1, 1);
     plan_forward(n->plan, 0);
-    plan_backward(n->plan, 0);
+    backward(n, 0);
 }
 
 static void net_run(struct net *n, struct node *y)
@@ -236,7 +243,6 @@ static void check_counts(struct net *n, struct node *counts)
 {
     double *at = values_of(n, counts, false);
     float sums[2] = { 0, 0 };
-    backend_cpu.meet(NULL);                                 /* gradients may be under way */
     for (int i = 0; i < EXPERTS; i++) { sums[0] += (float)at[i]; sums[1] += (float)at[EXPERTS + i]; }
     comm_here()->reduce(sums, 2, REDUCE_SUM, OVER_EP);
     expect(sums[1], sums[0], "of what was sent, what came,", 0);
@@ -275,7 +281,7 @@ static void experts(int how)
     state_put(n.state, index->leaf, chosen);
     plan_begin(n.plan, 0, 1, 1);
     plan_forward(n.plan, 0);
-    plan_backward(n.plan, 0);
+    backward(&n, 0);
     check_counts(&n, counts);
     double *out = values_of(&n, y, false), *dx = values_of(&n, n.x, true);
     for (int i = 0; i < TOKENS * K * D; i++) {
@@ -592,7 +598,7 @@ static void gathered(struct node *(*by)(struct graph *, struct node *, unsigned)
         for (int i = 0; i < RANKS * N * D; i++) t[i] = number(me, i, micro);
         state_put(n.state, n.t->leaf, t);
         plan_forward(n.plan, micro);
-        plan_backward(n.plan, micro);
+        backward(&n, micro);
     }
     expect((double)calls_of(n.plan, name), (double)calls, name, 0);
     double *w = values_of(&n, n.x, false), *dw = values_of(&n, n.x, true);
