@@ -15,7 +15,7 @@ struct decoder {
     struct part *part; int parts;
     struct model_size size;
     int layers, blocks;                                     /* blocks: MTP blocks that draft */
-    int64_t vocab, *reached, *start;                        /* reached: for each part, positions that were fed */
+    int64_t vocab, *reached, *start, prompt;                /* reached: for each part, positions that were fed */
 };
 
 static bool keeps_rings(const struct decoder *d)
@@ -105,6 +105,7 @@ void decoder_free(struct decoder *d)
 void decoder_begin(struct decoder *d, const int64_t *start)
 {
     for (int i = 0; i < d->parts; i++) d->reached[i] = 0;
+    d->prompt = 0;
     for (int64_t b = 0; b < d->size.batch; b++) d->start[b] = start ? start[b] : 0;
 }
 
@@ -166,12 +167,14 @@ void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logi
 }
 
 int64_t decoder_ahead(const struct decoder *d) { return d->blocks; }
+int64_t decoder_prompt(const struct decoder *d) { return d->prompt; }
 
 void decoder_read(struct decoder *d, int64_t pos, const int32_t *ids)
 {
     INVARIANT(d->size.most > 0, "there is no graph for prompts");
     int64_t line = d->size.most + d->blocks;
     reach(d, STEP, pos, d->size.most);
+    d->prompt = pos + d->size.most;
     for (int k = 1; k <= d->blocks; k++) {
         reach(d, DRAFT + k - 1, pos, d->size.most);
         stage_ahead(d, PROMPT, k, pos, ids + k, line);

@@ -26,9 +26,9 @@ void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logi
 
 /* Reads batch*(most + ahead) ids that stand at positions pos.., the first `most` of each sequence into the caches;
    ahead: as far as MTP blocks look, where they draft, else 0. Upper layers of which no cache needs more are not
-   computed. */
+   computed. Blocks draft for no position of those that were read so, of which there are decoder_prompt. */
 void decoder_read(struct decoder *d, int64_t pos, const int32_t *ids);
-int64_t decoder_ahead(const struct decoder *d);
+int64_t decoder_ahead(const struct decoder *d), decoder_prompt(const struct decoder *d);
 
 /* What reading a prompt leaves out: how many layers, and the share of a forward pass's FLOPs. */
 struct prompt_saving { int layers; double flops; };

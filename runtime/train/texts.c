@@ -36,11 +36,11 @@ int64_t texts_begin(struct decoder *d, const struct text *text, int n)
 {
     const struct model_size *size = decoder_size(d);
     int64_t longest = texts_longest(text, n), line = size->most + decoder_ahead(d), pos = 0;
-    int64_t *start = xcalloc((size_t)size->batch, sizeof *start);
+    int64_t behind = decoder_ahead(d) ? decoder_ahead(d) : 1, *start = xcalloc((size_t)size->batch, sizeof *start);
     int32_t *ids = xmalloc((size_t)(size->batch * line + 1) * sizeof *ids);
     for (int b = 0; b < n; b++) start[b] = longest - text[b].prompt;
     decoder_begin(d, start);
-    for (; size->most && pos + size->most < longest; pos += size->most) {
+    for (; size->most && pos + size->most + behind <= longest; pos += size->most) {
         put_tokens(d, text, n, pos, line, ids);
         decoder_read(d, pos, ids);
     }

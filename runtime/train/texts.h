@@ -17,7 +17,7 @@ struct writing {
 struct text texts_new(const int32_t *prompt, int64_t n, const struct limits *l, uint64_t seed, uint64_t number);
 
 /* Begins texts, a decoder's batch of them at most, which end at the same position, and reads all of their prompts but
-   the last token, as far as chunks go. Gives how many positions these are. */
+   the last token, or those that MTP blocks look ahead to, as far as chunks go. Gives how many positions these are. */
 int64_t texts_begin(struct decoder *d, const struct text *text, int n);
 int64_t texts_longest(const struct text *text, int n);      /* prompt */
 
