@@ -24,8 +24,8 @@ model    | base graph plan modules/list | build config inputs mapping model modu
 data     | base model                | bytes data item
 store    | base                      | store
 study    | base backend model data   | study
-train    | base cpu plan model store study | averaged checkpoint coords decoder disk look metrics
-train    |                           | model_file routes run safetensors start train trained trunk
+train    | base cpu plan model store study | averaged checkpoint coords decoder disk generate look metrics
+train    |                           | model_file routes run safetensors speculate start texts train trained trunk
 tasks    | base cpu model data train | exam judge passages questions score
 modules  | model/module plan/pipeline | list
 lua      | base graph model study    | bind embedded graph

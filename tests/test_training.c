@@ -267,19 +267,6 @@ static void decoding_equals_the_forward_pass(void **state)
     }
 }
 
-static void samples_follow_their_distribution(void **state)
-{
-    (void)state;
-    const real logits[] = { 0, 1, 2 };
-    int count[3] = { 0 };
-    enum { N = 20000 };
-    assert_int_equal(decoder_choose(logits, 3, 0, 1, 0), 2);
-    for (int i = 0; i < N; i++) count[decoder_choose(logits, 3, 1, 1, i)]++;
-    double sum = 1 + exp(1) + exp(2), chi = 0;
-    for (int v = 0; v < 3; v++) chi += pow(count[v] - N * exp(v) / sum, 2) / (N * exp(v) / sum);
-    assert_true(chi < 13.8);                                /* p = 0.001, two degrees of freedom */
-}
-
 static void executed_flops_are_the_planned_ones(void **state)
 {
     (void)state;
@@ -307,7 +294,7 @@ int main(void)
         cmocka_unit_test(recomputing_changes_nothing), cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(micro_batches_add_up), cmocka_unit_test(evaluation_disturbs_nothing),
         cmocka_unit_test(learning_learns), cmocka_unit_test(bf16_stays_near),
-        cmocka_unit_test(decoding_equals_the_forward_pass), cmocka_unit_test(samples_follow_their_distribution),
+        cmocka_unit_test(decoding_equals_the_forward_pass),
         cmocka_unit_test(executed_flops_are_the_planned_ones), cmocka_unit_test(no_heap_grows_after_the_second_step),
     };
     return cmocka_run_group_tests_name("training", tests, NULL, NULL);

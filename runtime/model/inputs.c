@@ -61,16 +61,16 @@ struct ring_nodes inputs_ring(struct graph *g, const char *of, struct ring_view 
                                 graph_input(g, arena_text(g->arena, "%sstart", path), DTYPE_I32, SHAPE(batch, seq)) };
 }
 
-/* Value i of a leaf of inputs_ring, which has n for each sequence, when the chunk begins at pos. */
+/* Value i of a leaf of inputs_ring, which has n for each sequence, when the chunk begins at pos. Where a document began
+   before the entries and its mask has chunks, the first of these that begins among them is its start. */
 static int32_t ring_value(const struct ring_view *v, const char *what, const struct inputs *in, int64_t i, int64_t n)
 {
-    int64_t pos = *in->pos, base = v->chunk ? pos - pos % v->chunk : pos > v->back ? pos - v->back : 0;
+    int64_t pos = *in->pos, base = pos > v->back ? pos - v->back : 0;
     if (strcmp(what, "rows") == 0) return (int32_t)(i / n * v->entries + (base + i % n) % v->entries);
     if (strcmp(what, "pos") == 0) return (int32_t)(pos - base);
-    int64_t start = in->start[i];
-    INVARIANT(start == 0 || base == 0 || !v->chunk, "a document that begins at %lld is read in chunks from %lld on",
-              (long long)start, (long long)base);
-    return (int32_t)(start > base ? start - base : 0);
+    int64_t later = in->start[i] - base;
+    if (later >= 0 || !v->chunk) return (int32_t)(later > 0 ? later : 0);
+    return (int32_t)((v->chunk - -later % v->chunk) % v->chunk);
 }
 
 static void stage_rings(struct state *s, const struct leaves *l, int micro, int micros, const struct inputs *in)

@@ -54,8 +54,8 @@ void inputs_cut(struct inputs in, int64_t batch, int64_t seq, int64_t longest);
 struct node *inputs_node(struct graph *g, const char *of, enum input input, int64_t batch, int64_t seq);
 
 /* In decode: what a position reads of a ring, I32: the entries of `back` positions before the first of a chunk and of
-   the chunk itself, rows [B,n]; where in these the chunk begins, pos [1]; and its documents, start [B,S]. chunk: no
-   positions but those from where the chunk of so many that the first is in begins; else 0. */
+   the chunk itself, rows [B,n]; where in these the chunk begins, pos [1]; and its documents, start [B,S]. chunk: of
+   a mask, of which entries before the first one's chunk are not of it; else 0. */
 struct ring_view { int64_t entries, back, chunk; };
 struct ring_nodes { struct node *rows, *pos, *start; };
 struct ring_nodes inputs_ring(struct graph *g, const char *of, struct ring_view view, int64_t batch, int64_t seq);

@@ -3,7 +3,6 @@
 #include "decoder.h"
 #include "model/inputs.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,7 @@ struct decoder {
     struct part *part; int parts;
     struct model_size size;
     int layers, blocks;                                     /* blocks: MTP blocks that draft */
-    int64_t vocab, *reached;                                /* reached: for each part, positions that were fed */
+    int64_t vocab, *reached, *start, prompt;                /* reached: for each part, positions that were fed */
 };
 
 static bool keeps_rings(const struct decoder *d)
@@ -74,6 +73,7 @@ int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan
     d->parts = DRAFT + d->blocks;
     d->part = xcalloc((size_t)d->parts, sizeof *d->part);
     d->reached = xcalloc((size_t)d->parts, sizeof *d->reached);
+    d->start = xcalloc((size_t)size.batch, sizeof *d->start);
     for (int i = 0; i < d->parts; i++)
         if (is_there(d, i) && part_new(d, i, conf, how, e)) { decoder_free(d); return -1; }
     d->state = state_new(d->leaves, how.backend, threads);
@@ -98,8 +98,19 @@ void decoder_free(struct decoder *d)
     arena_free(d->arena);
     free(d->part);
     free(d->reached);
+    free(d->start);
     free(d);
 }
+
+void decoder_begin(struct decoder *d, const int64_t *start)
+{
+    for (int i = 0; i < d->parts; i++) d->reached[i] = 0;
+    d->prompt = 0;
+    for (int64_t b = 0; b < d->size.batch; b++) d->start[b] = start ? start[b] : 0;
+}
+
+const struct model_size *decoder_size(const struct decoder *d) { return &d->size; }
+int64_t decoder_vocab(const struct decoder *d) { return d->vocab; }
 
 /* The tokens that blocks look ahead to, [batch,seq] of lines of so many, where the part has that input. */
 static void stage_ahead(struct decoder *d, int number, int depth, int64_t pos, const int32_t *ids, int64_t line)
@@ -125,6 +136,10 @@ static void run(struct decoder *d, int number, int64_t pos, const int32_t *ids, 
     int64_t rows = d->size.batch * p->seq, n = rows * d->vocab;
     for (int64_t b = 0; b < d->size.batch; b++)
         memcpy(p->in.ids + b * p->seq, ids + b * line, (size_t)p->seq * sizeof *ids);
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t start = d->start[i / p->seq];
+        p->in.start[i] = pos + i % p->seq < start ? 0 : (int32_t)start;
+    }
     *p->in.pos = (int32_t)pos;
     inputs_stage(d->state, d->leaves, MODE_DECODE, 0, 1, &p->in);
     plan_forward(p->plan, 0);
@@ -152,12 +167,14 @@ void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logi
 }
 
 int64_t decoder_ahead(const struct decoder *d) { return d->blocks; }
+int64_t decoder_prompt(const struct decoder *d) { return d->prompt; }
 
 void decoder_read(struct decoder *d, int64_t pos, const int32_t *ids)
 {
     INVARIANT(d->size.most > 0, "there is no graph for prompts");
     int64_t line = d->size.most + d->blocks;
     reach(d, STEP, pos, d->size.most);
+    d->prompt = pos + d->size.most;
     for (int k = 1; k <= d->blocks; k++) {
         reach(d, DRAFT + k - 1, pos, d->size.most);
         stage_ahead(d, PROMPT, k, pos, ids + k, line);
@@ -194,20 +211,4 @@ void decoder_draft(struct decoder *d, int depth, int64_t pos, const int32_t *ids
     reach(d, number, pos, d->size.seq);
     stage_ahead(d, number, depth, pos, ahead, d->size.seq);
     run(d, number, pos, ids, d->size.seq, logits);
-}
-
-int decoder_choose(const real *logits, int64_t vocab, double temperature, uint64_t seed, int64_t position)
-{
-    int64_t best = 0;
-    double sum = 0;
-    for (int64_t v = 1; v < vocab; v++) if (logits[v] > logits[best]) best = v;
-    if (temperature == 0) return (int)best;
-    struct key key = { seed, PURPOSE_SAMPLE, 0, 0 };
-    for (int64_t v = 0; v < vocab; v++) sum += exp(((double)logits[v] - (double)logits[best]) / temperature);
-    double left = key_uniform(key, (uint64_t)position) * sum;
-    for (int64_t v = 0; v < vocab; v++) {
-        left -= exp(((double)logits[v] - (double)logits[best]) / temperature);
-        if (left < 0) return (int)v;
-    }
-    return (int)best;
 }
