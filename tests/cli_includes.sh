@@ -21,12 +21,12 @@ cpu      |                           | isa/delta_rows isa/vector
 ops      | base graph comm backend cpu |
 plan     | base graph backend        | pipeline plan simulate
 model    | base graph plan modules/list | build config inputs mapping model module registry training_graph
-data     | base model                | data
+data     | base model                | data task
 store    | base                      | store
 study    | base backend model data   | study
 train    | base cpu plan model store study | averaged checkpoint coords decoder disk metrics model_file routes
 train    |                           | run safetensors start train trained trunk
-modules  | model/module plan/pipeline | list
+modules  | model/module plan/pipeline data/task | list
 lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs stats views views_write
 cli      | base graph comm backend cpu plan model data store study train lua analysis | cli
