@@ -120,12 +120,81 @@ static void test_small_samples(void **state)
     assert_string_equal(said("task:track:length=12"), "1 9 11* 8 11* 8 11* 9 10* 9 11* 8 11*");
 }
 
+/* ---- what a model reads ---- */
+
+static void test_windows(void **state)
+{
+    (void)state;
+    enum { SEQ = 16 };
+    struct corpus *c = open_good("task:copy:least=2:most=5:length=12:held_out=4"),
+                  *blind = open_good("task:copy:least=2:most=5:length=12:held_out=4:form=blind"),
+                  *all = open_good("task:copy:least=2:most=5:length=12:held_out=4:loss=all");
+    for (int64_t first = 0; first < 8; first++) {
+        struct windows w = take(c, 1, first, 1, SEQ), b = take(blind, 1, first, 1, SEQ), a = take(all, 1, first, 1, SEQ);
+        int answers = 0, counted = 0, here = 0;
+        for (int s = 0; s < SEQ; s++) {
+            bool answered = s && w.weight[s - 1] == 1;
+            if (w.weight[s] == 1 && s + 1 < SEQ && w.target[s] != TOKEN_EOS) assert_int_equal(w.target[s], w.ids[s + 1]);
+            assert_int_equal(b.ids[s], answered ? TOKEN_BLANK : w.ids[s]);
+            assert_int_equal(b.target[s], w.target[s]);
+            assert_int_equal(a.ids[s], w.ids[s]);
+            answers += w.weight[s] == 1;
+            counted += a.weight[s] == 1;
+            here += w.present[s] == 1;
+        }
+        assert_int_equal(here, 2 * answers + 1);            /* BOS, n tokens, ANS, n tokens, EOS */
+        assert_int_equal(counted, here - 1);
+    }
+    struct eval_set s = corpus_eval_set(c, 0), of_all = corpus_eval_set(all, 0);
+    assert_int_equal(s.targets, of_all.targets);            /* answers alone are measured */
+    assert_int_equal(s.targets, corpus_info(c)->answers);
+    assert_false(hash_equal(corpus_info(c)->hash, corpus_info(blind)->hash));
+    corpus_close(c); corpus_close(blind); corpus_close(all);
+}
+
+/* Pairs of a finite task are trained on or held out, all of them once. */
+static void test_finite_task(void **state)
+{
+    (void)state;
+    struct corpus *c = open_good("task:modadd:modulus=7:share=0.5:held_out=100");
+    int seen[64 + 64] = { 0 };
+    assert_int_equal(corpus_windows(c, 4), 24);
+    assert_int_equal(corpus_info(c)->documents, 25);
+    for (int64_t i = 0; i < 24; i++) {
+        struct windows w = take(c, 3, i, 1, 4);
+        seen[(w.ids[1] - TOKEN_FIRST) * 7 + w.ids[2] - TOKEN_FIRST]++;
+    }
+    for (int64_t i = 0; i < 25; i++) {
+        struct windows w = held(c, 0, i, 1, 4);
+        seen[(w.ids[1] - TOKEN_FIRST) * 7 + w.ids[2] - TOKEN_FIRST]++;
+        assert_int_equal(w.target[3], TOKEN_FIRST + (w.ids[1] + w.ids[2] - 2 * TOKEN_FIRST) % 7);
+    }
+    for (int pair = 0; pair < 49; pair++) assert_int_equal(seen[pair], 1);
+    corpus_close(c);
+}
+
+static void test_wrong_tasks(void **state)
+{
+    (void)state;
+    refused("task:mqr", "data: no module named 'mqr' (did you mean 'mqar'?)");
+    refused("task:", "data: no module named ''");
+    refused("task:mqar:pairs", "'pairs': must be KEY=VALUE");
+    refused("task:mqar:pair=4", "data.pair: no parameter 'pair' (did you mean 'pairs'?)");
+    refused("task:mqar:pairs=many", "data.pairs: \"many\": must be an integer");
+    refused("task:mqar:pairs=17", "data.pairs: 17: pairs and questions do not fit in a length of 64: at most 16");
+    refused("task:copy:most=32", "data.length: 64: 32 tokens and their copy need at least 66");
+    refused("task:memorize:symbols=20", "data.symbols: 20: a sample of length 32 has 16 keys; at least 32");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_samples_are_the_published_ones),
         cmocka_unit_test(test_small_samples),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_finite_task),
+        cmocka_unit_test(test_wrong_tasks),
     };
     return RUN_DATA_TESTS(tests);
 }

@@ -67,7 +67,6 @@ bool tokens_magic(const struct map *m);
 bool llmc_magic(const struct map *m);
 bool npy_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
-bool generated_names(const char *path);                     /* whether it names a task */
 int generated_open(struct corpus *c, char *path, struct err *e);            /* path: is cut into words */
 
 /* A sample of a task, as an item of one row. */

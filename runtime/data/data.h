@@ -32,6 +32,7 @@ int corpus_open(struct corpus **out, const char *path, struct err *e);
 /* The whole path (malloc'd) of what a script calls by a relative one: beside the script, else in the working folder;
    NULL: only there. What lies in neither, and the built-in language, stays as it is. */
 char *corpus_find(const char *path, const char *script);
+bool corpus_is_task(const char *path);                      /* whether it names a task, not a file */
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
 

@@ -14,7 +14,7 @@ static const char prefix[] = "task:";
 
 struct generated { struct pick task; const void *table; };
 
-bool generated_names(const char *path) { return !strncmp(path, prefix, strlen(prefix)); }
+bool corpus_is_task(const char *path) { return !strncmp(path, prefix, strlen(prefix)); }
 
 static const struct task *keys_of(const struct generated *g) { return g->task.conf; }
 

@@ -21,7 +21,7 @@ static bool number(const char *text, uint64_t *value)
 static bool built_in(const char *path)
 {
     const char *rest = path + strlen(synthetic);
-    return generated_names(path) || (!strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':'));
+    return corpus_is_task(path) || (!strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':'));
 }
 
 int corpus_path_length(const char *path)
@@ -76,7 +76,7 @@ static int open_built_in(struct corpus *c, const char *path, struct err *e)
 {
     const char *seed_text = path + strlen(synthetic);
     uint64_t seed = 1;
-    if (generated_names(path)) return generated_open(c, arena_text(c->arena, "%s", path), e);
+    if (corpus_is_task(path)) return generated_open(c, arena_text(c->arena, "%s", path), e);
     if (*seed_text && !number(seed_text + 1, &seed))
         return err_set(e, "the seed '%s' must be a whole number of 0 to 2^64-1", seed_text + 1);
     synthetic_open(c, seed);
