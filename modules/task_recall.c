@@ -1,5 +1,5 @@
-/* Associative recall: pairs of a key and a value drawn anew; where a key comes again its value is the answer. Noise puts
-   pairs of other symbols between them. Poli 2024 (MAD). */
+/* Associative recall: pairs of a key and a value drawn anew; where a key comes again its value is the answer. Noise
+   puts pairs of other symbols between them. Poli 2024 (MAD). */
 #include "data/task.h"
 
 #include <stdlib.h>

@@ -58,8 +58,8 @@ static void print_vocab(const struct study *s, const struct corpus_info *i)
 static void print_task(const struct study *s, const struct corpus_info *i, const struct eval_set *on)
 {
     char held[FORMAT_SIZE], answers[FORMAT_SIZE], measured[FORMAT_SIZE];
-    text_print(stdout, 0, 2, "%s: samples of at most %d tokens, one a sequence, made as they are read; %s others are held "
-                             "out, with %s tokens of answers, of which every evaluation measures the first %s\n",
+    text_print(stdout, 0, 2, "%s: samples of at most %d tokens, one a sequence, made as they are read; %s others are "
+                             "held out, with %s tokens of answers, of which every evaluation measures the first %s\n",
                s->data_path, i->sample_tokens, format_count((double)i->documents, held),
                format_count((double)i->answers, answers), format_count((double)on->targets, measured));
 }

@@ -1,5 +1,5 @@
-/* Data that a task generates, named by a text as files are by a path: "task:mqar:pairs=8:length=64". Samples to train on
-   are made when they are read, and kept nowhere; those that are held out are documents, as a file's. */
+/* Data that a task generates, named by a text as files are by a path: "task:mqar:pairs=8:length=64". Samples to train
+   on are made when they are read, and kept nowhere; those that are held out are documents, as a file's. */
 #include "corpus.h"
 #include "task.h"
 #include "model/model.h"
