@@ -33,7 +33,7 @@ static void sample(struct pick self, const struct sampled *of, struct item *to)
 {
     const struct conf *c = self.conf;
     struct draws d = sampled_draws(of, "probe.addition");
-    int a[MOST], b[MOST], sum[MOST + 1], n = draws_from(&d, c->least, c->most), carry = 0;
+    int a[MOST] = { 0 }, b[MOST] = { 0 }, sum[MOST + 1], n = draws_from(&d, c->least, c->most), carry = 0;
     for (int i = 0; i < n; i++) a[i] = draws_below(&d, 10);
     for (int i = 0; i < n; i++) b[i] = draws_below(&d, 10);
     for (int i = n - 1; i >= 0; i--) {

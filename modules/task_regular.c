@@ -42,7 +42,7 @@ static void sample(struct pick self, const struct sampled *of, struct item *to)
 {
     const struct conf *c = self.conf;
     struct draws d = sampled_draws(of, "probe.regular");
-    struct state state[MOST_STATES];
+    struct state state[MOST_STATES] = { 0 };
     int alphabet[MOST_SYMBOLS], states = draws_from(&d, LEAST_STATES, c->states),
         n = draws_from(&d, LEAST_SYMBOLS, c->symbols), left = c->length;
     draws_choose(&d, c->symbols, n, alphabet);
