@@ -30,9 +30,9 @@ struct line {
 };
 
 enum { GROUPS = 1 << AXES, BESIDE = 16 };
-/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. under_way: what the
-   main stream has not met. told: messages that went beside it so far; there: when the latest of them are done; settled:
-   up to which it waits. */
+/* axes: those with several ranks; group: of the ranks along each set of these, NULL: this one alone. under_way: what
+   the main stream has not met. told: messages that went beside it so far; there: when the latest of them are done;
+   settled: up to which it waits. */
 struct exchange {
     unsigned axes; ncclComm_t group[GROUPS];
     cudaStream_t stream; cudaEvent_t given, done; bool under_way;

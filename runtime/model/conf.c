@@ -342,8 +342,8 @@ static void check_heads(const struct model_conf *model, const struct train_conf 
 static void check_sequences(const struct model_conf *model, int ranks, struct problems *problems)
 {
     if (model->seq % ranks != 0)
-        problem_add(problems, "train.ranks.cp", "%d: sequences of %d tokens (seq) cannot be divided among %d ranks: %d are left "
-                    "over; take a seq that is a multiple of %d", ranks, model->seq, ranks, model->seq % ranks, ranks);
+        problem_add(problems, "train.ranks.cp", "%d: sequences of %d tokens (seq) cannot be divided among %d ranks: %d are "
+                    "left over; take a seq that is a multiple of %d", ranks, model->seq, ranks, model->seq % ranks, ranks);
 }
 
 /* What reads weights of which a rank has a part, and knows it not. */
