@@ -21,13 +21,13 @@ cpu      |                           | isa/delta_rows isa/vector
 ops      | base graph comm backend cpu |
 plan     | base graph backend        | pipeline plan simulate
 model    | base graph plan modules/list | build config inputs mapping model module registry training_graph
-data     | base model                | bytes data item
+data     | base model                | bytes data item task
 store    | base                      | store
 study    | base backend model data   | study
 train    | base cpu plan model store study | averaged checkpoint coords decoder disk generate look metrics
 train    |                           | model_file routes run safetensors speculate start texts train trained trunk
 tasks    | base cpu model data train | exam judge passages questions score
-modules  | model/module plan/pipeline | list
+modules  | model/module plan/pipeline data/task | list
 lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs shares stats views
 analysis |                           | views_write

@@ -25,11 +25,11 @@ static inline bool has_slot(const struct param *p)
     return p->type == PARAM_SLOT || p->type == PARAM_SLOTS || p->type == PARAM_LAYERS;
 }
 
-/* What changes no graph of one rank: monitors (test_monitors), with whose weights a model begins (test_start), and how
-   ranks divide it (test_mesh). */
+/* What changes no graph of one rank: monitors (test_monitors), with whose weights a model begins (test_start), how
+   ranks divide it (test_mesh), and what it is trained on (test_data_tasks). */
 static inline bool is_beside_graph(const struct module *m)
 {
-    return m->slot == SLOT_MONITORS || m->slot == SLOT_MAP || m->slot == SLOT_RANKS ||
+    return m->slot == SLOT_MONITORS || m->slot == SLOT_MAP || m->slot == SLOT_RANKS || m->slot == SLOT_TASK ||
            (m->slot == SLOT_INIT && strcmp(m->name, "from") == 0);
 }
 

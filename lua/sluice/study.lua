@@ -264,6 +264,21 @@ local function read_test(site, spec)
   return { family = family }
 end
 
+-- What a task generates is named by a text, as a file is by its path: "task:mqar:length=64:pairs=8".
+local function read_data(site, spec)
+  if type(spec.data) ~= "table" then return take(site, spec, "data", "string", "synthetic") end
+  local task = tree.normal(spec.data, site, "data") or {}
+  if type(task.module) ~= "string" then
+    host.problem(site, "data", "data: a table names a task, then its keys: { \"mqar\", pairs = 8 }")
+    return "synthetic"
+  end
+  local words = { "task", task.module }
+  for _, key in ipairs(tree.sorted(task)) do
+    if key ~= "module" then words[#words + 1] = key .. "=" .. tostring(task[key]) end
+  end
+  return table.concat(words, ":")
+end
+
 local STUDY_KEYS = { choices = "string", data = "string", horizons = "table", name = "string", primary = "string",
                      baseline = "string", replicates = "integer", seed = "integer" }
 
@@ -335,7 +350,7 @@ local function description(site, spec, list, default_baseline)
   local baseline = find_baseline(site, spec, list, default_baseline)
   local d = {
     name = take(site, spec, "name", "string", "study"),
-    data = take(site, spec, "data", "string", "synthetic"),
+    data = read_data(site, spec),
     choices = take(site, spec, "choices", "string"),
     primary = take(site, spec, "primary", "string", "eval.loss"),
     replicates = take_count(site, spec, "replicates", #list < 3 and 5 or 8, 1, 1000),

@@ -1864,3 +1864,221 @@
 ---how evenly ranks compute experts, what goes between nodes
 ---@class sluice.monitors.ranks
 ---@field [1]? "ranks"
+
+---@alias sluice.task
+---| "mqar" # recall of many pairs, asked at many places
+---| sluice.task.mqar
+---| "recall" # recall of a key's value each time that the key comes again
+---| sluice.task.recall
+---| "fuzzy" # recall of keys and values of several tokens
+---| sluice.task.fuzzy
+---| "selcopy" # copying of what stands among blanks
+---| sluice.task.selcopy
+---| "memorize" # facts that weights alone can know
+---| sluice.task.memorize
+---| "induction" # what followed a mark
+---| sluice.task.induction
+---| "repeat" # random symbols, said twice
+---| sluice.task.repeat
+---| "copy" # copying of as many symbols as there are
+---| sluice.task.copy
+---| "markov" # a chain that each sample has of its own
+---| sluice.task.markov
+---| "regular" # strings of an automaton that each sample has of its own
+---| sluice.task.regular
+---| "dyck" # brackets of several kinds, nested
+---| sluice.task.dyck
+---| "modadd" # addition modulo p, of pairs not seen before
+---| sluice.task.modadd
+---| "addition" # addition of numbers, digit by digit
+---| sluice.task.addition
+---| "sorting" # random symbols in ascending order
+---| sluice.task.sorting
+---| "track" # the product of all elements of a group so far
+---| sluice.task.track
+
+---recall of many pairs, asked at many places
+---@class sluice.task.mqar
+---@field [1]? "mqar"
+---@field length? integer of a sample, behind the token that begins it; default 64, 1 … 1048576
+---@field pairs? integer keys, each with its value; default 8, 1 … 65536
+---@field symbols? integer different ones, half of them keys, half values; default 512, 2 … 524288
+---@field fill? "pad"|"random" what stands between the questions; default pad
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---recall of a key's value each time that the key comes again
+---@class sluice.task.recall
+---@field [1]? "recall"
+---@field length? integer of a sample, behind the token that begins it; default 128, 1 … 1048576
+---@field keys? integer different ones; default 8, 1 … 262144
+---@field values? integer different ones; default 8, 1 … 262144
+---@field noise? number share of the pairs that are of noise; default 0, 0 … 1
+---@field noise_values? integer different symbols of noise; default 16, 1 … 262144
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---recall of keys and values of several tokens
+---@class sluice.task.fuzzy
+---@field [1]? "fuzzy"
+---@field length? integer of a sample, behind the token that begins it; default 128, 1 … 1048576
+---@field keys? integer symbols that keys are made of; default 7, 1 … 262144
+---@field values? integer symbols that values are made of; default 8, 1 … 262144
+---@field key_tokens? integer most of a key; default 3, 1 … 16
+---@field value_tokens? integer most of a value; default 3, 1 … 16
+---@field whole? boolean whether held-out keys have as many tokens as a key may have; default false
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---copying of what stands among blanks
+---@class sluice.task.selcopy
+---@field [1]? "selcopy"
+---@field length? integer of a sample, behind the token that begins it; default 256, 1 … 1048576
+---@field tokens? integer that are copied; default 16, 1 … 65536
+---@field symbols? integer different ones; default 14, 1 … 524288
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---facts that weights alone can know
+---@class sluice.task.memorize
+---@field [1]? "memorize"
+---@field length? integer of a sample, behind the token that begins it; default 32, 1 … 1048576
+---@field symbols? integer half of them keys, the others values; default 255, 2 … 524288
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---what followed a mark
+---@class sluice.task.induction
+---@field [1]? "induction"
+---@field length? integer of a sample, behind the token that begins it; default 64, 1 … 1048576
+---@field symbols? integer different ones; default 14, 1 … 524288
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---random symbols, said twice
+---@class sluice.task.repeat
+---@field [1]? "repeat"
+---@field length? integer of a sample, behind the token that begins it; default 64, 1 … 1048576
+---@field symbols? integer different ones; default 64, 1 … 524288
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---copying of as many symbols as there are
+---@class sluice.task.copy
+---@field [1]? "copy"
+---@field length? integer of a sample, behind the token that begins it; default 64, 1 … 1048576
+---@field least? integer fewest that are copied; default 1, 1 … 262144
+---@field most? integer most that are copied; default 31, 1 … 262144
+---@field symbols? integer different ones; default 26, 1 … 524288
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---a chain that each sample has of its own
+---@class sluice.task.markov
+---@field [1]? "markov"
+---@field length? integer of a sample, behind the token that begins it; default 128, 1 … 1048576
+---@field symbols? integer different ones; default 8, 2 … 1024
+---@field order? integer of context that the next symbol depends on; default 1, 1 … 8
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---strings of an automaton that each sample has of its own
+---@class sluice.task.regular
+---@field [1]? "regular"
+---@field length? integer of a sample, behind the token that begins it; default 256, 1 … 1048576
+---@field symbols? integer most of an automaton; at least 4; default 18, 4 … 1024
+---@field states? integer most of an automaton; at least 4; default 12, 4 … 64
+---@field edges? integer most out of a state, all of different symbols to different states; default 3, 1 … 16
+---@field longest? integer most of a string; default 49, 1 … 65536
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---brackets of several kinds, nested
+---@class sluice.task.dyck
+---@field [1]? "dyck"
+---@field length? integer of a sample, behind the token that begins it; default 128, 1 … 1048576
+---@field kinds? integer of brackets; default 8, 1 … 262144
+---@field depth? integer deepest nesting; default 6, 1 … 65536
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---addition modulo p, of pairs not seen before
+---@class sluice.task.modadd
+---@field [1]? "modadd"
+---@field modulus? integer p; default 97, 2 … 4096
+---@field share? number of the pairs that are trained on; default 0.5, 0.01 … 0.99
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---addition of numbers, digit by digit
+---@class sluice.task.addition
+---@field [1]? "addition"
+---@field length? integer of a sample, behind the token that begins it; default 32, 1 … 1048576
+---@field least? integer fewest of a number; default 1, 1 … 512
+---@field most? integer most of a number; default 6, 1 … 512
+---@field reverse? boolean whether the least digit comes first; default true
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---random symbols in ascending order
+---@class sluice.task.sorting
+---@field [1]? "sorting"
+---@field length? integer of a sample, behind the token that begins it; default 32, 1 … 1048576
+---@field least? integer fewest that are sorted; default 2, 1 … 262144
+---@field most? integer most that are sorted; default 14, 1 … 262144
+---@field symbols? integer different ones; default 64, 1 … 524288
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers
+
+---the product of all elements of a group so far
+---@class sluice.task.track
+---@field [1]? "track"
+---@field length? integer of a sample, behind the token that begins it; default 64, 1 … 1048576
+---@field group? "parity"|"s3"|"s4"|"s5" whose elements are multiplied; default parity
+---@field seed? integer of all samples; default 1, ≥ 0
+---@field samples? integer different ones to train on, which then come again; 0: as many as there are; default 0, ≥ 0
+---@field held_out? integer other ones to measure on; default 512, 1 … 1048576
+---@field form? "stream"|"blind" whether a model reads answers as it goes, as those of text, or blanks in their place; default stream
+---@field loss? "answers"|"all" what counts in training: answers, or every token; default answers

@@ -20,7 +20,7 @@
 ---@field base sluice.model what variants are changes of
 ---@field baseline? string the variant that the others are compared with
 ---@field choices? string the variant whose choices are replayed, "runs/NAME/VARIANT"; needs select = "replayed"
----@field data? string token file, beside the script or in the working folder, or "synthetic"; default "synthetic"
+---@field data? string|sluice.task token file, beside the script or in the working folder, "synthetic", or a task as a table; default "synthetic"
 ---@field horizons? integer[] steps: every variant is trained for each, and compared with the baseline of as many
 ---@field match? sluice.match
 ---@field name? string folder of the study; default the script's name

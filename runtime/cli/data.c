@@ -44,7 +44,8 @@ static json_t *info_json(const struct corpus_info *i)
 static void print_split(const struct corpus_info *i, const struct packed *made)
 {
     char text[FORMAT_SIZE];
-    printf("training   %s\n", format_count((double)i->train_tokens, text));
+    if (i->samples) printf("training   samples of at most %d tokens, made as they are read\n", i->sample_tokens);
+    else printf("training   %s\n", format_count((double)i->train_tokens, text));
     printf("held out   %s\n", i->held_out_tokens ? format_count((double)i->held_out_tokens, text)
            : "nothing, so no study can run on it: pack with --held-out SHARE or --held-out-from INPUT");
     if (made && made->contaminated)
@@ -256,5 +257,5 @@ const struct command command_data = {
     .more = "INPUT is a folder, a file or - for text from standard input: text, .jsonl or .ndjson (a JSON value a "
              "line), .json, .html,\n.fortune, each also as .gz or .zst. What else a folder holds is named and left "
              "out, hidden files are passed over. JSON that is\nbroken or has no text is skipped and counted. "
-             "\"synthetic\" can be inspected too.",
+             "\"synthetic\" and tasks, as \"task:mqar:pairs=16\", can be inspected too.",
 };

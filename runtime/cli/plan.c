@@ -55,6 +55,15 @@ static void print_vocab(const struct study *s, const struct corpus_info *i)
     }
 }
 
+static void print_task(const struct study *s, const struct corpus_info *i, const struct eval_set *on)
+{
+    char held[FORMAT_SIZE], answers[FORMAT_SIZE], measured[FORMAT_SIZE];
+    text_print(stdout, 0, 2, "%s: samples of at most %d tokens, one a sequence, made as they are read; %s others are "
+                             "held out, with %s tokens of answers, of which every evaluation measures the first %s\n",
+               s->data_path, i->sample_tokens, format_count((double)i->documents, held),
+               format_count((double)i->answers, answers), format_count((double)on->targets, measured));
+}
+
 static void print_answers(const struct study *s, const struct corpus *c, const struct eval_set *on)
 {
     const struct corpus_info *i = corpus_info(c);
@@ -78,6 +87,8 @@ static void print_data(const struct study *s, const struct corpus *c)
     if (on.targets == 0)
         text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured; pack it with "
                                  "--held-out SHARE or --held-out-from INPUT\n", s->data_path, train);
+    else if (i->samples)
+        print_task(s, i, &on);
     else if (i->answers)
         print_answers(s, c, &on);
     else

@@ -112,7 +112,9 @@ static const struct param *slot_param(enum slot slot, enum slot *outer, int *dep
     int deep;
     *outer = SLOT_COUNT;
     *depth = 0;
-    if ((p = slot_in(model_schema.params, slot)) || (p = slot_in(train_schema.params, slot))) return p;
+    static const struct schema *const tables[] = { &model_schema, &train_schema, &data_schema };
+    for (int i = 0; i < COUNT(tables); i++)
+        if ((p = slot_in(tables[i]->params, slot))) return p;
     for (const struct module *const *m = module_all; *m; m++) {
         enum slot of = (*m)->slot;
         if (of == slot || !(inner = slot_in((*m)->params, slot))) continue;         /* gates may hold another */

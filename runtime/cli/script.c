@@ -76,13 +76,14 @@ struct planning { const struct call *call; bool measured; int64_t replicates; };
 /* Mistakes of a script can be told without its data: any would do. */
 static const struct corpus_info any_data = { .path = "", .train_tokens = UINT64_MAX };
 
-static void lacks_data(const struct call *c, struct script *script, const char *why, struct problems *problems)
+static void lacks_data(const struct call *c, struct script *script, bool is_task, const char *why,
+                       struct problems *problems)
 {
     const char *given = cli_value(c, "data", NULL), *location = given ? "--data " : script_locate(script, NULL, "data");
-    problem_add(problems, "",
-                "%s%s: data: %s\n  a path in a script is looked for beside it, then in the working folder; "
-                "pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic",
-                location, given ? given : "", why);
+    static const char where[] =
+        "\n  a path in a script is looked for beside it, then in the working folder; pack text with: sluice data pack "
+        "TEXT... -o FILE.tok; or use the built-in language: --data synthetic";
+    problem_add(problems, "", "%s%s: data: %s%s", location, given ? given : "", why, is_task ? "" : where);
 }
 
 /* The folder of a variant, whose own name may be without its hash: its study's, found as data is. Malloc'd. */
@@ -156,6 +157,7 @@ static struct study *resolve(const struct planning *p, struct script *script, js
     if (whose) json_object_set_new(description, "choices", json_string(whose));
     free(whose);
     int lacking = open_data(&corpus, found, &e);
+    bool is_task = corpus_is_task(found);
     free(found);
     if (!lacking) json_object_set_new(description, "record", record_of(c, description, corpus_info(corpus)));
     if (study_resolve(description, lacking ? &any_data : corpus_info(corpus), &study, problems) == 0) {
@@ -163,7 +165,7 @@ static struct study *resolve(const struct planning *p, struct script *script, js
         start_check(study, problems);
     }
     if (lacking && problems->n == 0) *code = CODE_INPUT;
-    if (lacking) lacks_data(c, script, e.text, problems);
+    if (lacking) lacks_data(c, script, is_task, e.text, problems);
     else {
         if (p->measured && corpus_eval_set(corpus, 0).targets == 0) {
             if (problems->n == 0) *code = CODE_INPUT;

@@ -1,6 +1,8 @@
 /* Batches as pure functions of (seed, sample): a split is cut into windows, an epoch is a keyed permutation of them.
-   Text is cut anywhere; of data with answers windows hold whole documents (layout.c). */
+   Text is cut anywhere; of data with answers windows hold whole documents (layout.c), of a task to train on one sample
+   each. */
 #include "corpus.h"
+#include "task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +32,7 @@ uint64_t corpus_permute(struct key key, uint64_t index, uint64_t count)
 int64_t corpus_windows(const struct corpus *c, int seq)
 {
     uint64_t tokens = c->info.train_tokens;
+    if (c->generated) return (int64_t)c->info.samples;
     if (c->answer) return tokens ? corpus_layout(c, 0, tokens - 1, seq)->n : 0;
     return tokens ? (int64_t)((tokens - 1) / (uint64_t)seq) : 0;
 }
@@ -59,6 +62,13 @@ int64_t eval_windows(const struct corpus *c, const struct eval_set *s, int seq)
                      : (int64_t)((s->span + (uint64_t)seq - 1) / (uint64_t)seq);
 }
 
+/* What a model reads: in a task's blind form no answers; and what fills up a sample of a task is not there. */
+static void read_token(const struct corpus *c, int32_t id, bool counts, int at, struct inputs to)
+{
+    to.ids[at] = counts && generated_blind(c) ? TOKEN_BLANK : id;
+    to.present[at] = !c->generated || id != TOKEN_PAD;
+}
+
 /* A row for each token from row `at` on, while there are rows; the last token has no target. Gives the row behind. */
 static int put(const struct corpus *c, struct piece p, int at, int rows, struct inputs to)
 {
@@ -68,10 +78,9 @@ static int put(const struct corpus *c, struct piece p, int at, int rows, struct 
     for (int s = 0; s < p.tokens && at < rows; s++, at++) {
         uint64_t next = p.from + (uint64_t)s + 1;
         bool last = s + 1 == p.tokens, ends = next == c->bound[document + 1];
-        to.ids[at] = ids[s];
+        read_token(c, ids[s], c->answer && corpus_counts(c, next - 1), at, to);
         to.target[at] = last ? 0 : ids[s + 1];
         to.weight[at] = !last && !ends && corpus_counts(c, next);
-        to.present[at] = 1;
         to.start[at] = begin;
         if (ends) { document++; begin = at + 1; }
     }
@@ -79,7 +88,17 @@ static int put(const struct corpus *c, struct piece p, int at, int rows, struct 
     return at;
 }
 
-/* The rest is a document of nothing; behind the last window all is. */
+/* The rest is a document of nothing. */
+static void fill_up(int at, int seq, struct inputs to)
+{
+    for (int32_t begin = at; at < seq; at++) {
+        to.ids[at] = to.target[at] = 0;
+        to.weight[at] = to.present[at] = 0;
+        to.start[at] = begin;
+    }
+}
+
+/* Behind the last window all is filled up. */
 static void fill(const struct corpus *c, const struct eval_set *s, uint64_t number, int seq, struct inputs to)
 {
     int at = 0;
@@ -92,11 +111,24 @@ static void fill(const struct corpus *c, const struct eval_set *s, uint64_t numb
         int targets = left < (uint64_t)seq ? (int)left : seq;
         if (targets) at = put(c, (struct piece){ s->first + before, targets + 1 }, 0, targets, to);
     }
-    for (int32_t begin = at; at < seq; at++) {
-        to.ids[at] = to.target[at] = 0;
-        to.weight[at] = to.present[at] = 0;
-        to.start[at] = begin;
+    fill_up(at, seq, to);
+}
+
+static void fill_sample(const struct corpus *c, uint64_t number, int seq, struct inputs to)
+{
+    struct item item = { 0 };
+    generated_sample(c, PURPOSE_DATA, number, &item);
+    const struct item_row *r = item.row;
+    int n = r->n < seq ? r->n : seq;
+    for (int at = 0; at < n; at++) {
+        bool last = at + 1 == r->n;
+        read_token(c, r->id[at], r->counts[at], at, to);
+        to.target[at] = last ? 0 : r->id[at + 1];
+        to.weight[at] = !last && r->counts[at + 1];
+        to.start[at] = 0;
     }
+    fill_up(n, seq, to);
+    item_free(&item);
 }
 
 static struct inputs row_of(struct inputs in, int64_t row, int seq)
@@ -114,7 +146,9 @@ void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batc
     for (int b = 0; b < batch; b++) {
         uint64_t sample = (uint64_t)(first + b);
         struct key key = { seed, PURPOSE_DATA, hash_name("windows"), sample / windows };
-        fill(c, &all, corpus_permute(key, sample % windows, windows), seq, row_of(to, b, seq));
+        uint64_t number = corpus_permute(key, sample % windows, windows);
+        if (c->generated) fill_sample(c, number, seq, row_of(to, b, seq));
+        else fill(c, &all, number, seq, row_of(to, b, seq));
     }
     inputs_noise(to, seed, first, batch);
 }

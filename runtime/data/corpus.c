@@ -41,6 +41,13 @@ int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct 
     return 0;
 }
 
+void corpus_keep_tokens(struct corpus *c, const int32_t *id)
+{
+    c->tokens = id;
+    c->token_bytes = 4;
+    c->read = read_u32;
+}
+
 uint64_t corpus_document(const struct corpus *c, uint64_t token)
 {
     uint64_t low = 0, high = c->info.documents;     /* bound[low] <= token < bound[high] */

@@ -13,6 +13,7 @@ struct corpus {
     const void *tokens;                     /* in the map: info.tokens numbers of token_bytes each */
     int token_bytes;
     const void *language;                   /* of the synthetic corpus */
+    const struct generated *generated;      /* of a task, whose tokens are those that are held out; else NULL */
     const uint64_t *bound;                  /* [documents+1]: document d is the tokens bound[d] .. bound[d+1]-1 */
     const uint64_t *answer;                 /* a bit a token: whether it counts as a target; NULL: all do */
     struct layout **layouts;                /* what was laid so far */
@@ -22,6 +23,9 @@ struct corpus {
 
 /* Sets tokens, token_bytes and read to numbers that lie in the map at `offset`; each must be below info.vocab. */
 int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct err *e);
+
+/* The same, to ids in memory. */
+void corpus_keep_tokens(struct corpus *c, const int32_t *id);
 
 /* The document that holds a token. */
 uint64_t corpus_document(const struct corpus *c, uint64_t token);
@@ -63,6 +67,12 @@ bool tokens_magic(const struct map *m);
 bool llmc_magic(const struct map *m);
 bool npy_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
+int generated_open(struct corpus *c, char *path, struct err *e);            /* path: is cut into words */
+
+/* A sample of a task, as an item of one row. */
+struct item;
+void generated_sample(const struct corpus *c, enum purpose purpose, uint64_t number, struct item *to);
+bool generated_blind(const struct corpus *c);               /* whether a model reads blanks in place of answers */
 
 /* Pipes that are named as an input: all that comes is read, then mapped. *cause: errno, when there is no room for
    that. */

@@ -7,18 +7,22 @@
 
 struct corpus;
 struct corpus_info {
-    const char *path, *format;                              /* "sluice-tokens", "synthetic", or a foreign one:
-                                                               foreign.c */
-    const char *tokenizer;                                  /* "byte", or "unknown" for foreign files */
+    const char *path, *format;                              /* "sluice-tokens", "synthetic", "task", or a
+                                                               foreign one: foreign.c */
+    const char *tokenizer;                                  /* "byte", "symbols" of tasks, or "unknown" for foreign
+                                                               files */
     int vocab; uint64_t tokens, documents, train_tokens, held_out_tokens;
     uint64_t answers, train_answers;                        /* tokens that count as targets; 0: all do, it is text */
+    uint64_t samples; int sample_tokens;                    /* of a task: how many to train on, most tokens of one; all
+                                                               other counts are of what is held out. Else 0 */
     double bytes_per_token;                                 /* of the text; 0 when not known */
     struct hash hash;                                       /* identity of content and split, known at once: kept in
                                                                packed files' header; synthetic: of the language's
                                                                version and seed */
 };
 
-/* Opens a token file (mapped, not read), or the built-in language as "synthetic" or "synthetic:SEED". Every
+/* Opens a token file (mapped, not read), the built-in language as "synthetic" or "synthetic:SEED", or what a task
+   generates, "task:NAME:KEY=VALUE..". Every
    structural check of the format runs; a bad file is an error that names the offset, the value and the rule.
    Raw nanoGPT .bin files carry no vocabulary: a sidecar meta.json ({"vocab_size": N}) beside it or "path.bin:vocab=N"
    gives it. The hash of a packed file's content is not computed here (it costs a read of the file) but by
@@ -28,6 +32,7 @@ int corpus_open(struct corpus **out, const char *path, struct err *e);
 /* The whole path (malloc'd) of what a script calls by a relative one: beside the script, else in the working folder;
    NULL: only there. What lies in neither, and the built-in language, stays as it is. */
 char *corpus_find(const char *path, const char *script);
+bool corpus_is_task(const char *path);                      /* whether it names a task, not a file */
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
 

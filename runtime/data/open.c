@@ -21,7 +21,7 @@ static bool number(const char *text, uint64_t *value)
 static bool built_in(const char *path)
 {
     const char *rest = path + strlen(synthetic);
-    return !strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':');
+    return corpus_is_task(path) || (!strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':'));
 }
 
 int corpus_path_length(const char *path)
@@ -72,9 +72,11 @@ char *corpus_find(const char *path, const char *script)
     return found ? found : xstrdup(path);
 }
 
-static int open_synthetic(struct corpus *c, const char *seed_text, struct err *e)
+static int open_built_in(struct corpus *c, const char *path, struct err *e)
 {
+    const char *seed_text = path + strlen(synthetic);
     uint64_t seed = 1;
+    if (corpus_is_task(path)) return generated_open(c, arena_text(c->arena, "%s", path), e);
     if (*seed_text && !number(seed_text + 1, &seed))
         return err_set(e, "the seed '%s' must be a whole number of 0 to 2^64-1", seed_text + 1);
     synthetic_open(c, seed);
@@ -132,7 +134,7 @@ int corpus_open(struct corpus **out, const char *path, struct err *e)
     c->layouts = arena_alloc(arena, sizeof *c->layouts);
     c->info.path = arena_text(arena, "%s", path);
     *out = NULL;
-    int failed = built_in(path) ? open_synthetic(c, path + strlen(synthetic), e)
+    int failed = built_in(path) ? open_built_in(c, path, e)
                                 : open_file(c, arena_text(arena, "%s", path), e);
     if (failed) {
         err_prefix(e, "%s: ", path);

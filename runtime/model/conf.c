@@ -87,6 +87,12 @@ static const struct param train_params[] = {
 };
 const struct schema train_schema = { "train", "the training run", sizeof(struct train_conf), train_params };
 
+static const struct param data_params[] = {
+    SLOT(struct data_conf, data, SLOT_TASK, "mqar", "data that is generated: samples of a task, whose answers count"),
+    { 0 }
+};
+const struct schema data_schema = { "data", "what is trained on", sizeof(struct data_conf), data_params };
+
 /* Whether its schedule can be had for a step's micro-batches, of which a smaller batch has fewer. */
 static int check_pipeline(const struct train_conf *c, const struct division *d, struct err *e)
 {
@@ -200,6 +206,13 @@ void model_load(const json_t *json, struct arena *arena, struct model_conf *conf
     if (problems->found > before) return;
     check_order(conf, problems);
     if (problems->found == before) check_picks(model_params, conf, "", conf, problems);
+}
+
+void data_load(const json_t *json, struct arena *arena, struct data_conf *conf, struct problems *problems)
+{
+    int before = problems->found;
+    config_load(&data_schema, json, "", arena, conf, problems);
+    if (problems->found == before) check_picks(data_params, conf, "", NULL, problems);
 }
 
 bool train_averages(const struct train_conf *c)

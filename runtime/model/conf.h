@@ -21,6 +21,10 @@ struct model_conf {
 };
 extern const struct schema model_schema;
 
+/* The key `data` of a study, where it is a table. */
+struct data_conf { struct pick data; };
+extern const struct schema data_schema;
+
 /* How many layers run, one after the other; and with the blocks that MTP adds: the layer dimension of metrics. */
 int model_passes(const struct model_conf *conf);
 int model_layer(const struct model_conf *conf, int pass);   /* whose settings and weights one of them has */

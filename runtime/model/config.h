@@ -22,7 +22,8 @@
     X(REVISE, "revise") X(BALANCE, "balance") X(DISPATCH, "dispatch") X(LATENT, "latent") X(SHARED, "shared") \
     X(HEAD, "head") X(MTP, "mtp") X(ADAPTER, "adapter") X(BASE, "base") \
     X(RANKS, "ranks") X(FP8, "fp8") X(OPTIM, "optim") X(RATES, "rates") X(CONSTRAINT, "constraint") \
-    X(SCHEDULE, "schedule") X(GUARD, "guard") X(AVERAGE, "average") X(MONITORS, "monitors")
+    X(SCHEDULE, "schedule") X(GUARD, "guard") X(AVERAGE, "average") X(MONITORS, "monitors") \
+    X(TASK, "task")
 
 #define SLOT_ENUM(upper, name) SLOT_##upper,
 enum slot { SLOT_LIST(SLOT_ENUM) SLOT_COUNT };

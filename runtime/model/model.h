@@ -7,6 +7,7 @@
 
 /* Reads and checks a model against its schema and every module's own rules. */
 void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems);
+void data_load(const json_t *json, struct arena *arena, struct data_conf *conf, struct problems *problems);
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
 /* Of a step: its micro-batches, and how long its sequences may be. Sequences of all steps before one. */
 struct ramps { const struct train_conf *train; int64_t seq, batch_warmup, seq_warmup; };

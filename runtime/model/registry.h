@@ -89,6 +89,8 @@ struct traits {
     bool elementwise;    /* optimizer: what it does to a value goes by its own gradients alone */
     bool averages;    /* optimizer: keeps the averages of weights that evaluation reads */
     bool jumps;                                             /* schedule: from one step to the next by more than a bit */
+    int symbols, length;    /* task: ids beside those that all tasks share; most tokens of a sample but the first */
+    int samples, held_out;                                  /* task: how many there are; 0: any number */
 };
 
 /* Says when a position may see later ones; what says the most has the last word. Always: losses are no causal model's,
@@ -102,6 +104,9 @@ struct scaling { double model, wider, init, logits, rate, eps; };
 /* Of a weight of so many inputs. */
 struct scaling model_scaling(const struct model_conf *model, enum weight_reads reads, int64_t inputs,
                              enum stepping stepping);
+
+struct sampled;
+struct item;
 
 struct module {
     enum slot slot; const char *name, *about;
@@ -232,6 +237,10 @@ struct module {
             double (*schedule)(struct pick self, int64_t warmup, int64_t step, int64_t steps);
             /* optional: the last step before it decays, warm-up or not */
             int64_t (*peak_ends)(struct pick self, int64_t steps);
+        };
+        struct {
+            void (*sample)(struct pick self, const struct sampled *of, struct item *to);    /* to: its row has begun */
+            const void *(*table)(struct pick self, struct arena *a, uint64_t seed);     /* optional: what all share */
         };
     };
 };

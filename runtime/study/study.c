@@ -146,11 +146,14 @@ static bool load_both(json_t *model_json, json_t *train_json, struct arena *aren
         problem_add(problems, "vocab", "%d: the data in %s has token ids up to %d", model->vocab, data->path,
                     data->vocab - 1);
     train->answers = data && data->answers;
-    if (train->answers && !data->train_answers)
+    if (train->answers && !data->samples && !data->train_answers)
         problem_add(problems, "data", "%s has no answers to train on: all are held out", data->path);
     if (train->answers && train->record)
         problem_add(problems, "train.record", "the data in %s has answers: a record has room for as many windows as "
                                               "an evaluation has of text", data->path);
+    if (data && data->sample_tokens > model->seq + 1)
+        problem_add(problems, "seq", "%d: samples of %s have %d tokens: at least %d", model->seq, data->path,
+                    data->sample_tokens, data->sample_tokens - 1);
     if (data && !train->answers && data->train_tokens <= (uint64_t)model->seq)
         problem_add(problems, "seq", "%d: the data in %s has only %llu tokens to train on", model->seq, data->path,
                     (unsigned long long)data->train_tokens);
