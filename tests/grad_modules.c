@@ -349,8 +349,9 @@ static void test_off_is_inert(void **state)
     for (const struct module *const *m = module_all; *m; m++) {
         const struct toggle on = { .module = *m };
         const struct together s = { 1, { &on } };
+        if (strcmp((*m)->name, "none") != 0) continue;
         const char *usual = site_of((*m)->slot).param->module;
-        if (strcmp((*m)->name, "none") != 0 || (*usual && strcmp(usual, "none") != 0)) continue;
+        if (*usual && strcmp(usual, "none") != 0) continue;
         assert_true(together_fingerprint(&s, NULL, MODE_TRAIN, &with));
         if (!hash_equal(graph_fingerprint(plain.graph, 1000), with))
             fail_msg("%s none is not the same as leaving it out", slot_name[(*m)->slot]);

@@ -127,6 +127,13 @@ static void rows_are_as_the_decoder_says(void **state)
     item_free(&it);
 }
 
+static int32_t likeliest(const real *logits)
+{
+    int32_t best = 0;
+    for (int32_t v = 1; v < VOCAB; v++) if (logits[v] > logits[best]) best = v;
+    return best;
+}
+
 /* The likeliest token each time, and one that is not. */
 static void greedy_is_each_token(void **state)
 {
@@ -140,7 +147,7 @@ static void greedy_is_each_token(void **state)
         for (int t = 0; t < 12; t++) {
             item_put(&it, id, t > 4);
             decoder_feed(decoder, t, &id, logits);
-            id = decoder_choose(logits, VOCAB, 0, 0, 0);
+            id = likeliest(logits);
             if (wrong && t == 8) id = (id + 1) % VOCAB;
         }
         score_put(scorer, &it.row[wrong], &score[wrong]);
